@@ -1,0 +1,213 @@
+"""The documents that travel over MQTT between a device and everyone else, one frozen type each."""
+
+from dataclasses import dataclass
+from typing import Dict, Optional, Tuple
+
+from contract.artifacts import MODEL_NAME_PATTERN, SHA256_PATTERN, VERSION_PATTERN
+from contract.chunks import MAX_CHUNKS
+from contract.codec import Binary, Flag, Integer, Items, Maybe, Nested, Number, Record, Table, Text, rule
+from contract.errors import MessageError
+from contract.stamps import TIME_PATTERN, ULID_PATTERN
+from contract.topics import BLOB_ID_PATTERN, DEVICE_PATTERN, NAME_PATTERN
+
+PHASES = ("idle", "downloading", "verifying", "testing", "trial", "active", "failed", "rolled_back")
+BACKENDS = ("edgetpu", "cpu")
+MAX_IMAGE_BYTES = 128 * 1024
+
+_TIME = Text(TIME_PATTERN)
+_ULID = Text(ULID_PATTERN)
+_DEVICE = Text(DEVICE_PATTERN)
+_SCORE = Number(0, 1, digits=4)
+_MILLISECONDS = Number(0, 1e9, digits=3)
+_LABEL = Text(max_length=128)
+_TRANSACTION = Text(max_length=64)
+
+
+@dataclass(frozen=True)
+class ModelVersion(Record):
+    """Which model: its name and version, and the SHA-256 of the file that runs."""
+
+    name: str = rule(Text(MODEL_NAME_PATTERN))
+    version: str = rule(Text(VERSION_PATTERN))
+    sha256: str = rule(Text(SHA256_PATTERN))
+
+
+@dataclass(frozen=True)
+class Problem(Record):
+    """An error as a stranger needs it: a stable code, what happened, what to try."""
+
+    code: str = rule(Text(r"^[a-z][a-z0-9_]{0,39}$"))
+    message: str = rule(Text(max_length=1000))
+    hint: str = rule(Text(max_length=1000), default="")
+
+
+@dataclass(frozen=True)
+class Candidate(Record):
+    """One of the best labels of a prediction."""
+
+    label: str = rule(_LABEL)
+    id: int = rule(Integer(0, 2**31 - 1))
+    score: float = rule(_SCORE)
+
+
+@dataclass(frozen=True)
+class Latency(Record):
+    """Where a prediction's time went, in milliseconds; `total` runs from arrival to answer."""
+
+    queue: float = rule(_MILLISECONDS)
+    preprocess: float = rule(_MILLISECONDS)
+    inference: float = rule(_MILLISECONDS)
+    postprocess: float = rule(_MILLISECONDS)
+    total: float = rule(_MILLISECONDS)
+
+
+@dataclass(frozen=True)
+class Prediction(Record):
+    """What a device saw. (device, boot, source, seq) is unique and has no gaps: a gap is a loss."""
+
+    id: str = rule(_ULID)
+    device: str = rule(_DEVICE)
+    boot: str = rule(_ULID)
+    source: str = rule(Text(NAME_PATTERN))
+    seq: int = rule(Integer(1))
+    ts: str = rule(_TIME)
+    label: str = rule(_LABEL)
+    label_id: int = rule(Integer(0, 2**31 - 1))
+    score: float = rule(_SCORE)
+    top: Tuple[Candidate, ...] = rule(Items(Nested(Candidate), max_items=100, min_items=1))
+    model: ModelVersion = rule(Nested(ModelVersion))
+    backend: str = rule(Text(choices=BACKENDS))
+    degraded: Optional[str] = rule(Maybe(Text(max_length=200)))
+    latency_ms: Latency = rule(Nested(Latency))
+    clock_synced: bool = rule(Flag(), default=True, omit=True)
+
+
+@dataclass(frozen=True)
+class DeviceInfo(Record):
+    """Birth document: who is there, since when, with what."""
+
+    device: str = rule(_DEVICE)
+    boot: str = rule(_ULID)
+    ts: str = rule(_TIME)
+    agent: str = rule(Text(VERSION_PATTERN))
+    python: str = rule(Text(max_length=32))
+    runtime: str = rule(Text(max_length=64))
+    machine: str = rule(Text(max_length=64))
+    channel: str = rule(Text(NAME_PATTERN))
+    sources: Tuple[str, ...] = rule(Items(Text(NAME_PATTERN), max_items=32))
+    http: Optional[str] = rule(Maybe(Text(max_length=200)), default=None)
+    clock_synced: bool = rule(Flag(), default=True, omit=True)
+
+
+@dataclass(frozen=True)
+class InstalledModel(Record):
+    """A model in a slot, and since when it has been there."""
+
+    name: str = rule(Text(MODEL_NAME_PATTERN))
+    version: str = rule(Text(VERSION_PATTERN))
+    sha256: str = rule(Text(SHA256_PATTERN))
+    since: str = rule(_TIME)
+
+
+@dataclass(frozen=True)
+class GoldenResult(Record):
+    """How the golden samples went: agreement with the recorded answers, largest difference in LSB, speed."""
+
+    samples: int = rule(Integer(1))
+    top1_agreement: float = rule(_SCORE)
+    max_lsb: int = rule(Integer(0, 255))
+    p95_ms: float = rule(_MILLISECONDS)
+
+
+@dataclass(frozen=True)
+class TrustState(Record):
+    """What a device believes: its root version, highest sequence seen, lowest version it still accepts."""
+
+    root: int = rule(Integer(1))
+    sequence_high: int = rule(Integer())
+    security_floor: int = rule(Integer())
+
+
+@dataclass(frozen=True)
+class ModelReport(Record):
+    """What a device says about releases: where it is, what runs, what it could go back to."""
+
+    ts: str = rule(_TIME)
+    phase: str = rule(Text(choices=PHASES))
+    progress_pct: int = rule(Integer(0, 100))
+    release: Optional[str] = rule(Maybe(Text(VERSION_PATTERN)))
+    sequence: Optional[int] = rule(Maybe(Integer(1)))
+    current: Optional[InstalledModel] = rule(Maybe(Nested(InstalledModel)))
+    last_known_good: Optional[InstalledModel] = rule(Maybe(Nested(InstalledModel)))
+    error: Optional[Problem] = rule(Maybe(Nested(Problem)))
+    golden: Optional[GoldenResult] = rule(Maybe(Nested(GoldenResult)))
+    trust: TrustState = rule(Nested(TrustState))
+    stale: bool = rule(Flag(), default=False)
+    clock_synced: bool = rule(Flag(), default=True, omit=True)
+
+
+@dataclass(frozen=True)
+class ChunkNeed(Record):
+    """What a device waited for in vain. Bit n % 8 of byte n // 8 of `missing` stands for chunk n."""
+
+    blob: str = rule(Text(BLOB_ID_PATTERN))
+    index: bool = rule(Flag())
+    missing: bytes = rule(Binary(MAX_CHUNKS // 8))
+
+    def numbers(self) -> Tuple[int, ...]:
+        """Return the missing chunk numbers in order."""
+        return tuple(n for n in range(8 * len(self.missing)) if self.missing[n // 8] >> (n % 8) & 1)
+
+    @staticmethod
+    def pack(numbers: Tuple[int, ...]) -> bytes:
+        """Return the bitmap of chunk numbers."""
+        bitmap = bytearray(max(numbers, default=-1) // 8 + 1)
+        for number in numbers:
+            bitmap[number // 8] |= 1 << (number % 8)
+        return bytes(bitmap)
+
+
+@dataclass(frozen=True)
+class InferRequest(Record):
+    """A picture to be classified, as JSON; with MQTT 5 the raw JPEG or PNG may travel instead.
+
+    Exactly one of `image_b64` (JPEG or PNG) and `array` is given; `array` is the model's input tensor in its
+    own dtype, flat, in row-major order.
+    """
+
+    transaction: str = rule(_TRANSACTION)
+    image_b64: Optional[bytes] = rule(Maybe(Binary(MAX_IMAGE_BYTES)), default=None)
+    array: Optional[Tuple[int, ...]] = rule(Maybe(Items(Integer(-128, 255), MAX_IMAGE_BYTES)), default=None)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.image_b64 is None) == (self.array is None):
+            raise MessageError("a request has either image_b64 or array")
+
+
+@dataclass(frozen=True)
+class InferAnswer(Prediction):
+    """The answer to a request that went well: the prediction, and which request it answers."""
+
+    status: str = rule(Text(choices=("ok",)), default="ok")
+    transaction: str = rule(_TRANSACTION, default="")
+
+
+@dataclass(frozen=True)
+class InferError(Record):
+    """The answer to a request that did not: why, and what to try."""
+
+    transaction: str = rule(_TRANSACTION)
+    error: Problem = rule(Nested(Problem))
+    status: str = rule(Text(choices=("error",)), default="error")
+
+
+@dataclass(frozen=True)
+class TrainMetric(Record):
+    """What a trainer says while it works."""
+
+    run: str = rule(Text(NAME_PATTERN))
+    trainer: str = rule(Text(NAME_PATTERN))
+    ts: str = rule(_TIME)
+    step: int = rule(Integer())
+    metrics: Dict[str, float] = rule(Table(Number()))

@@ -1,0 +1,1 @@
+"""The runtime on the board: receives models, answers predictions, reports back."""

@@ -1,0 +1,1 @@
+"""What the three programs on a computer share: errors, exit codes, JSON mode, progress."""

@@ -1,0 +1,54 @@
+"""Runs a Typer app as a program: results on stdout, everything else on stderr, the right exit code."""
+
+import json
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import click
+import typer
+
+from host_cli.errors import CommandError
+
+INTERRUPTED = 130
+
+
+def run(app: typer.Typer, argv: Sequence[str] | None = None) -> int:
+    """Run `app` and return its exit code: 0, or what host_cli.errors says, or 130 after Ctrl-C."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    as_json = "--json" in arguments
+    verbose = "-vv" in arguments
+    arguments = [argument for argument in arguments if argument != "-vv"]
+    try:
+        return app(arguments, standalone_mode=False) or 0
+    except CommandError as error:
+        _explain(error.code, error.what, error.where, error.hint, as_json)
+        exit_code = error.exit_code
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        print("stopped by Ctrl-C", file=sys.stderr)
+        return INTERRUPTED
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "command line"
+        _explain("wrong_usage", error.format_message(), command, f"{command} --help", as_json)
+        exit_code = error.exit_code
+    except Exception as error:
+        _explain(
+            "failed", f"unexpected {type(error).__name__}: {error}", "this is a bug", "run with -vv", as_json
+        )
+        exit_code = 1
+    if verbose:
+        traceback.print_exc()
+    return exit_code
+
+
+def print_result(result: dict[str, Any], text: str, as_json: bool) -> None:
+    """Print a command's result on stdout: one JSON object, or text for a person."""
+    print(json.dumps(result) if as_json else text, flush=True)
+
+
+def _explain(code: str, what: str, where: str, hint: str, as_json: bool) -> None:
+    print(f"error: {what}\n   at: {where}\n  try: {hint}", file=sys.stderr)
+    if as_json:
+        error = {"code": code, "message": f"{what} ({where})", "hint": hint}
+        print(json.dumps({"ok": False, "error": error}), flush=True)

@@ -1,0 +1,60 @@
+"""Progress on stderr: a bar with rate and time left on a terminal, a plain line now and then elsewhere."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+PLAIN_LINE_EVERY_S = 5.0
+
+Advance = Callable[[float], None]
+
+
+@contextmanager
+def progress(title: str, total: float, unit: str) -> Iterator[Advance]:
+    """Show how far a phase is; the block calls the yielded function with what it has done more.
+
+    Args:
+        title: what is going on, as a person says it.
+        total: how many `unit` there are.
+        unit: what is counted: images, steps, bytes.
+    """
+    shown = _bar(title, total, unit) if sys.stderr.isatty() else _lines(title, total, unit)
+    with shown as advance:
+        yield advance
+
+
+@contextmanager
+def _bar(title: str, total: float, unit: str) -> Iterator[Advance]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        TaskProgressColumn(show_speed=True),
+        TextColumn("{task.completed:.0f}/{task.total:.0f} " + unit),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda amount: bar.advance(task, amount)
+
+
+@contextmanager
+def _lines(title: str, total: float, unit: str) -> Iterator[Advance]:
+    started = last = time.monotonic()
+    done = 0.0
+
+    def advance(amount: float) -> None:
+        nonlocal done, last
+        done += amount
+        now = time.monotonic()
+        if now - last >= PLAIN_LINE_EVERY_S and done < total:
+            last = now
+            left_s = (now - started) * (total - done) / max(done, 1e-9)
+            print(f"{title}: {done:.0f}/{total:.0f} {unit}, {left_s:.0f} s left", file=sys.stderr, flush=True)
+
+    yield advance
+    elapsed = time.monotonic() - started
+    print(f"{title}: {done:.0f} {unit} in {elapsed:.1f} s", file=sys.stderr, flush=True)
