@@ -1,0 +1,251 @@
+"""The story of a push: check, choose, sign, publish, wait."""
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from contract.codec import decode, encode
+from contract.errors import ContractError
+from contract.manifest import RELEASE_TYPE, Envelope, ReleaseManifest, Root
+from contract.messages import ChunkNeed
+from contract.stamps import build_ulid
+from contract.topics import DEFAULT_BASE, Topics
+from deploy.address import Address
+from deploy.bundle import Bundle, load_bundle
+from deploy.fleet import Device, Fleet, Outcome, Wanted, give_up, judge
+from deploy.keys import load_key, load_root, reserve_sequence
+from deploy.link import Link, Message
+from deploy.publisher import Needs, Retention, publish_facts, publish_release
+from deploy.release import Blob, ReleasePlan, build_release, cut_blobs
+from deploy.roll_call import remembered
+from deploy.signing import PrivateKey, sign, verify
+from deploy.targets import Targets, choose
+from host_cli.errors import GateNotMet
+from host_cli.progress import progress
+
+POLL_S = 0.1
+NEED = "model/need"
+_ULID_RANDOM_BYTES = 10
+_log = logging.getLogger(__name__)
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the operator asked for. `names` empty means every device of the channel."""
+
+    bundle: Path
+    fleet: Path
+    broker: Address
+    names: tuple[str, ...] = ()
+    channel: str = "stable"
+    base: str = DEFAULT_BASE
+    wait: bool = True
+    timeout_s: float = 300.0
+    chunk_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of it; `outcomes` is empty when nobody waited."""
+
+    release: str
+    version: str
+    sequence: int
+    outcomes: tuple[Outcome, ...]
+    bytes_published: int
+    model_bytes: int
+    chunks: int
+
+    @property
+    def bad(self) -> list[Outcome]:
+        """The devices on which the release does not run."""
+        return [outcome for outcome in self.outcomes if not outcome.is_good]
+
+
+def push(order: Order, say: Say) -> Result:
+    """Bring a bundle to devices.
+
+    Args:
+        order: what to send to whom.
+        say: told in plain words what happens.
+
+    Raises:
+        WrongUsage: the bundle, the keys or the names cannot be used.
+        GateNotMet: a file of the bundle was changed; nothing was published.
+        Unreachable: the broker or every target is not there.
+    """
+    topics = Topics(order.base)
+    bundle = load_bundle(order.bundle)
+    blobs = cut_blobs(bundle, order.chunk_bytes)
+    root = load_root(order.fleet)
+    key = load_key(order.fleet, "release", root)
+    with Link(order.broker) as link:
+        fleet = Fleet(topics)
+        seen = _call_the_roll(link, fleet, topics, order.channel)
+        targets = choose(fleet, order.names, order.channel, order.wait)
+        for remark in targets.remarks:
+            say(remark)
+        known = _known_sequences(fleet, targets, seen, root)
+        sequence = reserve_sequence(order.fleet, known)
+        release = _build(bundle, blobs, order, targets, sequence)
+        retention = _retain(topics, blobs, targets, release, key)
+        with progress(
+            "publishing", sum(len(fact.payload) for fact in retention.blob_facts()), "bytes"
+        ) as bar:
+            sent = publish_release(link, retention, bar)
+        say(f"published release {sequence}: {bundle.manifest.name} {bundle.manifest.version}")
+        watch = _Watch(link, fleet, retention, Wanted(sequence, blobs["model"].ref.sha256), say)
+        outcomes = watch.wait_for(targets.waited_for, order.timeout_s) if order.wait else []
+    return Result(
+        release=release.rollout.id,
+        version=bundle.manifest.version,
+        sequence=sequence,
+        outcomes=(*outcomes, *targets.unknown),
+        bytes_published=sent + watch.mended_bytes,
+        model_bytes=bundle.manifest.model.size,
+        chunks=retention.chunks,
+    )
+
+
+def _call_the_roll(link: Link, fleet: Fleet, topics: Topics, channel: str) -> bytes | None:
+    """Let the fleet learn what the broker remembers; return the channel's release, if there is one."""
+    channel_topic = topics.channel_desired(channel)
+    filters = [*fleet.filters(), channel_topic, topics.every_device(NEED)]
+    found = None
+    for message in remembered(link, topics, filters):
+        if message.topic == channel_topic:
+            found = message.payload or None
+        else:
+            fleet.observe(message.topic, message.payload, message.retained)
+    return found
+
+
+def _known_sequences(fleet: Fleet, targets: Targets, channel_release: bytes | None, root: Root) -> list[int]:
+    """Return every sequence that a target has seen, or will see on the broker."""
+    devices = [fleet.get(name) for name in targets.waited_for]
+    wires = [channel_release, *(device.desired for device in devices)]
+    found = [read_sequence(wire, root) for wire in wires if wire is not None]
+    return found + [device.report.trust.sequence_high for device in devices if device.report is not None]
+
+
+def read_sequence(wire: bytes, root: Root) -> int:
+    """Return the sequence of a retained release, 0 for one that this fleet's release key did not sign."""
+    try:
+        envelope = decode(Envelope, wire)
+        if envelope.payloadType == RELEASE_TYPE:
+            verify(envelope, root.roles["release"], root.keys)
+            return envelope.open(ReleaseManifest).sequence
+    except (ContractError, GateNotMet) as error:
+        _log.warning("a release on the broker is not ours: %s", error)
+    return 0
+
+
+def _build(
+    bundle: Bundle, blobs: dict[str, Blob], order: Order, targets: Targets, sequence: int
+) -> ReleaseManifest:
+    now_s = time.time()
+    rollout_id = build_ulid(now_s, os.urandom(_ULID_RANDOM_BYTES)).lower()
+    return build_release(
+        bundle, blobs, ReleasePlan(order.channel, targets.pinned, sequence, rollout_id, now_s)
+    )
+
+
+def _retain(
+    topics: Topics, blobs: dict[str, Blob], targets: Targets, release: ReleaseManifest, key: PrivateKey
+) -> Retention:
+    wire = encode(sign(release, [key]))
+    if targets.pinned:
+        release_topics = [topics.model_desired(name) for name in targets.pinned]
+    else:
+        release_topics = [topics.channel_desired(release.channel)]
+    return Retention.build(topics, blobs.values(), release_topics, wire)
+
+
+class _Watch:
+    """Follows a release on its devices and mends what they miss."""
+
+    def __init__(self, link: Link, fleet: Fleet, retention: Retention, wanted: Wanted, say: Say) -> None:
+        self._link, self._fleet, self._retention = link, fleet, retention
+        self._wanted, self._say = wanted, say
+        self._before = {device.name: device.report for device in fleet.known()}
+        self._needs = Needs()
+        self._started_s = time.monotonic()
+        self.mended_bytes = 0
+
+    def wait_for(self, names: Iterable[str], timeout_s: float) -> list[Outcome]:
+        """Wait until the release ended on every device, at most for `timeout_s`."""
+        waiting = dict.fromkeys(names)
+        outcomes: dict[str, Outcome] = {}
+        while len(outcomes) < len(waiting) and self._elapsed_s() < timeout_s:
+            changed = self._listen()
+            if changed in waiting and changed not in outcomes:
+                outcome = self._judge(self._fleet.get(changed))
+                self._tell(self._fleet.get(changed))
+                if outcome is not None:
+                    outcomes[changed] = outcome
+            self._mend()
+        late_s = self._elapsed_s()
+        return [
+            outcomes.get(name) or give_up(self._fleet.get(name), self._wanted, late_s) for name in waiting
+        ]
+
+    def _judge(self, device: Device) -> Outcome | None:
+        return judge(device, self._wanted, self._elapsed_s(), self._before.get(device.name))
+
+    def _listen(self) -> str | None:
+        message = self._link.receive(POLL_S)
+        if message is None:
+            return None
+        if message.topic.endswith("/" + NEED):
+            self._note_need(message)
+            return None
+        return self._fleet.observe(message.topic, message.payload, message.retained)
+
+    def _note_need(self, message: Message) -> None:
+        try:
+            self._needs.ask(decode(ChunkNeed, message.payload), time.monotonic())
+        except ContractError as error:
+            _log.warning("ignored a request on %s: %s", message.topic, error)
+
+    def _mend(self) -> None:
+        pieces = self._needs.take_due(time.monotonic())
+        if pieces:
+            self.mended_bytes += publish_facts(self._link, self._retention.mend(pieces))
+            self._say(f"published {len(pieces)} missing pieces again")
+
+    def _tell(self, device: Device) -> None:
+        report = device.report
+        if report is not None and report.sequence == self._wanted.sequence:
+            self._say(f"{device.name}: {report.phase} {report.progress_pct} %")
+
+    def _elapsed_s(self) -> float:
+        return time.monotonic() - self._started_s
+
+
+def as_json(result: Result) -> dict[str, Any]:
+    """Return the shape that scripts rely on."""
+    devices = [
+        {
+            "device": outcome.device,
+            "phase": outcome.phase,
+            "error": outcome.error and {"code": outcome.error.code, "message": outcome.error.message},
+            "seconds": round(outcome.seconds, 3),
+        }
+        for outcome in result.outcomes
+    ]
+    return {
+        "ok": not result.bad,
+        "release": result.release,
+        "version": result.version,
+        "sequence": result.sequence,
+        "devices": devices,
+        "bytes_published": result.bytes_published,
+        "model_bytes": result.model_bytes,
+        "chunks": result.chunks,
+    }

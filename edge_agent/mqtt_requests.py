@@ -1,0 +1,64 @@
+"""Inference requests over MQTT: what came on `infer` becomes a question, the answer goes where it may go."""
+
+import logging
+from typing import Optional, Tuple, Union
+
+from contract.codec import decode, encode
+from contract.errors import MessageError
+from contract.messages import InferAnswer, InferError, InferRequest, Prediction, Problem
+from contract.topics import Topics
+from edge_agent.config import AgentConfig
+from edge_agent.events import ARRAY, IMAGE, InferenceAsked, MessageArrived
+from edge_agent.link import Link
+
+_log = logging.getLogger(__name__)
+SOURCE = "mqtt"
+_IMAGE_STARTS = (b"\xff\xd8\xff", b"\x89PNG")
+
+
+class MqttRequests:
+    """Reads requests in either form: JSON, or with MQTT 5 the raw picture and a response topic."""
+
+    def __init__(self, config: AgentConfig, link: Link) -> None:
+        self._device = config.device
+        self._topics = Topics(config.mqtt.base)
+        self._link = link
+
+    def read(self, message: MessageArrived, arrived_s: float) -> Optional[InferenceAsked]:
+        """Return the question, or None after a bad request has been answered or dropped."""
+        reply_to = message.reply_to or self._topics.infer_response(self._device)
+        if not self._topics.is_reply_allowed(reply_to, self._device):
+            _log.warning("request dropped: may not answer to %.120r", reply_to)
+            return None
+        transaction = ""
+        try:
+            transaction, kind, payload = _open(message.payload)
+        except MessageError as error:
+            self._reply(reply_to, message.correlation, transaction, Problem("bad_request", str(error)[:1000]))
+            return None
+
+        def answer(result: Union[Prediction, Problem]) -> None:
+            self._reply(reply_to, message.correlation, transaction, result)
+
+        return InferenceAsked(kind, payload, SOURCE, arrived_s, answer)
+
+    def _reply(
+        self, topic: str, correlation: bytes, transaction: str, result: Union[Prediction, Problem]
+    ) -> None:
+        if isinstance(result, Problem):
+            body = encode(InferError(transaction=transaction, error=result))
+        else:
+            fields = {name: getattr(result, name) for name in Prediction.__dataclass_fields__}
+            body = encode(InferAnswer(**fields, transaction=transaction))
+        self._link.publish(topic, body, correlation=correlation)
+
+
+def _open(payload: bytes) -> Tuple[str, str, bytes]:
+    """Return (transaction, kind, bytes) of a request."""
+    if payload.startswith(_IMAGE_STARTS):
+        return "", IMAGE, payload
+    request = decode(InferRequest, payload)
+    if request.image_b64 is not None:
+        return request.transaction, IMAGE, request.image_b64
+    assert request.array is not None
+    return request.transaction, ARRAY, bytes(value & 0xFF for value in request.array)

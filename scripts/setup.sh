@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# Sets up what `make demo` (setup.sh demo) or `make test` (setup.sh test) needs; quick when it is there already.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+wanted=${1:-demo}
+python=${PYTHON:-python3}
+
+say() { printf '%s\n' "$*" >&2; }
+
+is_installed() { dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q 'ok installed'; }
+
+install_debian_packages() {
+    local missing=()
+    for package in mosquitto dataset-fashion-mnist; do
+        is_installed "$package" || missing+=("$package")
+    done
+    "$python" -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
+    if [ "$wanted" = test ] && ! command -v mosquitto_sub >/dev/null; then missing+=(mosquitto-clients); fi
+    [ ${#missing[@]} -gt 0 ] || return 0
+    if [ "$(id -u)" -ne 0 ]; then
+        say "not installed: ${missing[*]} (as root: apt-get install ${missing[*]})"
+        say "going on without: an embedded broker serves instead of mosquitto, Keras downloads Fashion-MNIST"
+        return 0
+    fi
+    say "installing Debian packages: ${missing[*]}"
+    apt-get update -qq >&2
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
+}
+
+# make_venv FOLDER PYTHON WHAT...: a virtual environment that holds WHAT, made anew only when that changes.
+make_venv() {
+    local folder=$1 interpreter=$2
+    shift 2
+    local stamp="$folder/.installed" state
+    state="$("$interpreter" --version 2>&1) $* $(sha256sum setup.cfg pyproject.toml | sha256sum)"
+    [ "$(cat "$stamp" 2>/dev/null)" != "$state" ] || return 0
+    say "setting up $folder ($("$interpreter" --version 2>&1))"
+    "$interpreter" -m venv "$folder"
+    "$folder/bin/pip" install --quiet --upgrade pip >&2
+    "$folder/bin/pip" install --quiet "$@" >&2
+    printf '%s' "$state" >"$stamp"
+}
+
+# The board runs CPython 3.7: its path, or nothing where none is found.
+find_python37() {
+    if python3.7 -c '' 2>/dev/null; then command -v python3.7; return; fi
+    command -v pyenv >/dev/null || return 0
+    local version
+    version=$(pyenv whence python3.7 2>/dev/null | tail -n 1)
+    [ -z "$version" ] || PYENV_VERSION=$version pyenv which python3.7
+}
+
+if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))'; then
+    say "error: $python is older than 3.10"
+    say "   at: $(command -v "$python")"
+    say "  try: PYTHON=/path/to/python3.11 make $wanted"
+    exit 2
+fi
+if command -v dpkg-query >/dev/null; then install_debian_packages; fi
+
+extras=agent,train,quantize,deploy,embedded-broker
+[ "$wanted" = demo ] || extras=$extras,dev
+# Going from test back to demo must not make the environment anew.
+if [ "$wanted" = demo ] && grep -qs ',dev\]' .venv/.installed; then extras=$extras,dev; fi
+make_venv .venv "$python" -e ".[$extras]"
+
+python37=$(find_python37)
+if [ -z "$python37" ]; then
+    say "no CPython 3.7 found: the agents run on $("$python" --version), the board's own Python is not tested"
+else
+    make_venv .venv37 "$python37" -e '.[agent,test]'
+    if [ "$wanted" = test ]; then make_venv .venv-tf25 "$python37" 'tensorflow==2.5.3' 'protobuf<3.21'; fi
+fi

@@ -1,0 +1,76 @@
+"""Promises of contract.messages and contract.artifacts: recorded payloads stay readable for ever."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from contract import artifacts, manifest, messages
+from contract.codec import build_schema, decode, encode
+from contract.errors import ManifestError, MessageError
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+KINDS = {
+    "prediction": messages.Prediction,
+    "infer_answer": messages.InferAnswer,
+    "infer_error": messages.InferError,
+    "infer_request": messages.InferRequest,
+    "device_info": messages.DeviceInfo,
+    "model_report": messages.ModelReport,
+    "chunk_need": messages.ChunkNeed,
+    "train_metric": messages.TrainMetric,
+    "release_manifest": manifest.ReleaseManifest,
+    "root": manifest.Root,
+    "envelope": manifest.Envelope,
+    "preprocessing": artifacts.Preprocessing,
+    "run_record": artifacts.RunRecord,
+    "bundle_manifest": artifacts.BundleManifest,
+}
+
+
+@pytest.mark.parametrize("name", sorted(KINDS))
+def test_a_recorded_payload_is_read_and_written_the_same(name: str) -> None:
+    """Version 1 on the wire does not change; golden files are added, never edited."""
+    payload = (GOLDEN / f"{name}.v1.json").read_bytes()
+    assert encode(decode(KINDS[name], payload)) == payload
+
+
+@pytest.mark.parametrize("name", sorted(KINDS))
+def test_the_schema_accepts_the_recorded_payload(name: str) -> None:
+    """The JSON Schema of a kind is generated from its code and says the same."""
+    jsonschema = pytest.importorskip("jsonschema", reason="jsonschema needs a newer Python than the board's")
+    schema = build_schema(KINDS[name], document=True)
+    payload = json.loads((GOLDEN / f"{name}.v1.json").read_bytes())
+    jsonschema.Draft7Validator.check_schema(schema)
+    jsonschema.validate(payload, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**payload, "v": 2}, schema)
+
+
+def test_every_golden_file_has_its_kind() -> None:
+    """No recorded payload is left untested."""
+    assert {path.name.split(".")[0] for path in GOLDEN.iterdir()} == set(KINDS)
+
+
+def test_a_need_names_its_chunks() -> None:
+    """The bitmap of missing chunks is read back."""
+    numbers = (0, 7, 8, 511)
+    assert messages.ChunkNeed("ab" * 16, False, messages.ChunkNeed.pack(numbers)).numbers() == numbers
+    assert messages.ChunkNeed.pack(()) == b""
+    with pytest.raises(MessageError, match="missing"):
+        messages.ChunkNeed("ab" * 16, False, messages.ChunkNeed.pack((512,)))
+
+
+def test_a_request_has_one_picture() -> None:
+    """Neither none nor two."""
+    for pictures in ({}, {"image_b64": b"x", "array": (1,)}):
+        with pytest.raises(MessageError, match="either"):
+            messages.InferRequest(transaction="", **pictures)
+
+
+def test_a_bundle_has_a_fallback_exactly_when_it_is_compiled() -> None:
+    """A compiled model alone would leave a board without an Edge TPU dumb."""
+    payload = json.loads((GOLDEN / "bundle_manifest.v1.json").read_bytes())
+    payload["compiled"] = True
+    with pytest.raises(ManifestError, match="fallback"):
+        decode(artifacts.BundleManifest, json.dumps(payload).encode())
