@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -170,17 +171,14 @@ def _collect(store: str, address: Address, base: str, for_s: float | None, as_js
     from deploy.stopping import stop_event
 
     topics = Topics(base)
-    with stop_event() as stop, ResultStore(store) as results:
-        with Link(address, collector.session_for(store)) as link:
-            link.subscribe(collector.filters(topics))
-            _say(f"collecting from {address} into {store}")
-            ends_s = None if for_s is None else time.monotonic() + for_s
-            counts = collector.collect(
-                link,
-                topics,
-                results,
-                lambda: stop.is_set() or (ends_s is not None and time.monotonic() >= ends_s),
-            )
+    session = collector.session_for(store)
+    with stop_event() as stop, ResultStore(store) as results, Link(address, session) as link:
+        link.subscribe(collector.filters(topics))
+        _say(f"collecting from {address} into {store}")
+        ends_s = math.inf if for_s is None else time.monotonic() + for_s
+        counts = collector.collect(
+            link, topics, results, lambda: stop.is_set() or time.monotonic() >= ends_s
+        )
     found = counts.as_json()
     print_result(found, ", ".join(f"{value} {key}" for key, value in found.items()), as_json)
 

@@ -118,8 +118,6 @@ def test_a_value_cannot_be_made_wrong() -> None:
     "payload",
     [
         b"",
-        b"null",
-        b"[]",
         b"\xff\xfe",
         b'\xef\xbb\xbf{"v":1}',
         b'{"v":1,"v":1}',
@@ -129,12 +127,20 @@ def test_a_value_cannot_be_made_wrong() -> None:
         b'{"v":1,"x":' + b"9" * 100_000 + b"}",
         b"[" * 10_000,
         b'{"a":' * 10_000,
+        b"[" * 9 + b"]" * 9,
         b'{"v":1} trailing',
-        b" " * (MAX_PAYLOAD_BYTES + 1),
+        b'"' + b" " * MAX_PAYLOAD_BYTES + b'"',
     ],
 )
 def test_a_json_bomb_is_refused(payload: bytes) -> None:
     """Nothing a stranger writes raises anything but MessageError."""
+    with pytest.raises(MessageError):
+        parse_json(payload)
+
+
+@pytest.mark.parametrize("payload", [b"null", b"[]", b"7", b"{}"])
+def test_json_that_is_no_document_is_refused(payload: bytes) -> None:
+    """A document is an object with a version."""
     with pytest.raises(MessageError):
         decode(Sample, payload)
 

@@ -1,0 +1,86 @@
+"""How the agent and its worker process talk: a JSON header and raw bytes per frame, over a socket pair."""
+
+import json
+import socket
+import struct
+import time
+from typing import Any, Dict, Optional, Tuple
+
+from edge_agent.errors import ModelError
+
+LOAD, TEST, CLASSIFY = "load", "test", "classify"
+READY, TESTED, ANSWERED, FAILED = "ready", "tested", "answered", "failed"
+
+MAX_HEADER_BYTES = 256 * 1024
+MAX_BODY_BYTES = 65 * 1024 * 1024
+
+_LENGTHS = struct.Struct("!II")
+_SHORTEST_WAIT_S = 0.001
+
+Header = Dict[str, Any]
+
+
+def send(
+    connection: socket.socket, header: Header, body: bytes = b"", deadline_s: Optional[float] = None
+) -> None:
+    """Send one frame.
+
+    Args:
+        connection: a stream socket.
+        header: what JSON can hold.
+        body: raw bytes that belong to it.
+        deadline_s: `time.monotonic()` when to give up; None waits for ever.
+
+    Raises:
+        socket.timeout: the other side did not read in time.
+        OSError: the other side is gone.
+    """
+    head = json.dumps(header, separators=(",", ":")).encode("utf-8")
+    _wait_until(connection, deadline_s)
+    connection.sendall(_LENGTHS.pack(len(head), len(body)) + head)
+    if body:
+        _wait_until(connection, deadline_s)
+        connection.sendall(body)
+
+
+def receive(connection: socket.socket, deadline_s: Optional[float] = None) -> Tuple[Header, bytes]:
+    """Wait for one frame and return its header and body.
+
+    Raises:
+        EOFError: the other side is gone.
+        socket.timeout: the frame was not whole in time.
+        ModelError: what came is not a frame, or too large.
+    """
+    head_bytes, body_bytes = _LENGTHS.unpack(_receive_exactly(connection, _LENGTHS.size, deadline_s))
+    if head_bytes > MAX_HEADER_BYTES or body_bytes > MAX_BODY_BYTES:
+        raise _broken(f"a frame of {head_bytes} + {body_bytes} bytes")
+    head = _receive_exactly(connection, head_bytes, deadline_s)
+    body = _receive_exactly(connection, body_bytes, deadline_s)
+    try:
+        header = json.loads(head.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise _broken("a header that is not JSON") from error
+    if not isinstance(header, dict):
+        raise _broken("a header that is not an object")
+    return header, body
+
+
+def _receive_exactly(connection: socket.socket, size_bytes: int, deadline_s: Optional[float]) -> bytes:
+    data = bytearray(size_bytes)
+    view = memoryview(data)
+    while view:
+        _wait_until(connection, deadline_s)
+        count = connection.recv_into(view)
+        if not count:
+            raise EOFError
+        view = view[count:]
+    return bytes(data)
+
+
+def _wait_until(connection: socket.socket, deadline_s: Optional[float]) -> None:
+    left_s = None if deadline_s is None else max(_SHORTEST_WAIT_S, deadline_s - time.monotonic())
+    connection.settimeout(left_s)
+
+
+def _broken(what: str) -> ModelError:
+    return ModelError("worker_protocol", f"the inference process sent {what}")

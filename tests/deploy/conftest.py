@@ -1,0 +1,62 @@
+"""A real broker, started through `deploy broker` itself, and what every test needs beside it."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from contract.topics import Topics
+from deploy.address import Address
+from deploy.broker import find_mosquitto
+from deploy.keys import init_fleet
+from deploy.link import Link
+from tests.deploy.fake_device import FakeDevice
+from tests.deploy.helpers import read_line, run_deploy, stop, write_bundle
+
+
+@pytest.fixture(scope="session")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
+    if find_mosquitto() is None:
+        pytest.skip("mosquitto is not installed")
+    folder = tmp_path_factory.mktemp("broker")
+    process = run_deploy("broker", "--dir", str(folder), "--port", "0", "--json")
+    ready = json.loads(read_line(process.stdout))
+    yield Address(ready["host"], ready["port"])
+    stop(process)
+
+
+@pytest.fixture
+def base(request: pytest.FixtureRequest) -> str:
+    """A base topic of its own, so that no test sees what another one retained."""
+    return "t-" + hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:12]
+
+
+@pytest.fixture
+def topics(base: str) -> Topics:
+    return Topics(base)
+
+
+@pytest.fixture
+def link(address: Address) -> Iterator[Link]:
+    with Link(address) as opened:
+        yield opened
+
+
+@pytest.fixture
+def device(address: Address, base: str) -> Iterator[FakeDevice]:
+    with FakeDevice(address, base, "reef-1") as fake:
+        yield fake
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Path:
+    folder = tmp_path / "fleet"
+    init_fleet(folder, 1_800_000_000.0)
+    return folder
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    return write_bundle(tmp_path / "bundle")

@@ -1,0 +1,53 @@
+"""Promises of edge_agent.config."""
+
+from pathlib import Path
+
+import pytest
+
+from edge_agent.config import AgentConfig, load
+from edge_agent.errors import ConfigError
+
+GOOD = 'device = "board-a"\nstate_dir = "/tmp/x"\nroot = "/tmp/root.json"\n'
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "agent.toml"
+    path.write_text(text)
+    return path
+
+
+def test_three_keys_are_enough(tmp_path: Path) -> None:
+    """Everything else has a default."""
+    config = load(write(tmp_path, GOOD))
+    assert config == AgentConfig("board-a", "/tmp/x", "/tmp/root.json")
+    assert config.http.host == "127.0.0.1"
+
+
+def test_sections_are_read(tmp_path: Path) -> None:
+    """TOML tables become sections."""
+    config = load(write(tmp_path, GOOD + "[mqtt]\nport = 8883\n[inference]\ntop_k = 5\n"))
+    assert (config.mqtt.port, config.inference.top_k) == (8883, 5)
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "said"),
+    [
+        ("chanel = 'x'", "config_unknown_key", "did you mean channel"),
+        ("[mqtt]\nhots = 'x'", "config_unknown_key", "did you mean mqtt.host"),
+        ("[mqtt]\nport = 0", "config_value", "mqtt.port|port must be"),
+        ("mqtt = 3", "config_value", "mqtt"),
+        ("[mqtt", "config_syntax", "not TOML"),
+    ],
+)
+def test_a_mistake_stops_the_start_and_is_explained(tmp_path: Path, more: str, code: str, said: str) -> None:
+    """A typo is never ignored; the nearest known key is named."""
+    with pytest.raises(ConfigError) as caught:
+        load(write(tmp_path, GOOD + more))
+    assert caught.value.code == code
+    assert any(part in caught.value.message + caught.value.hint for part in said.split("|"))
+
+
+def test_an_absent_file_is_said(tmp_path: Path) -> None:
+    """No traceback for a path that is not there."""
+    with pytest.raises(ConfigError, match="cannot read"):
+        load(tmp_path / "nothing.toml")

@@ -1,0 +1,107 @@
+"""Promises of edge_agent.slots."""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from contract.codec import decode
+from contract.manifest import Envelope
+from contract.messages import Problem
+from edge_agent.errors import StorageError
+from edge_agent.slots import MAX_REMEMBERED, Candidate, Slot, Slots, SlotState
+from tests.fakes.publisher import Publisher, tiny_files
+
+SINCE = "2026-01-01T00:00:00.000Z"
+
+
+def keep(slots: Slots, publisher: Publisher, files: "dict[str, bytes]") -> str:
+    """Put a release and its files on disk and return its digest."""
+    manifest = publisher.manifest(files)
+    envelope = publisher.release(manifest)
+    digest = hashlib.sha256(decode(Envelope, envelope).signed_bytes()).hexdigest()
+    slots.keep_release(digest, envelope)
+    for role, data in files.items():
+        slots.blob_path(manifest.blobs[role]).write_bytes(data)
+    return digest
+
+
+def test_the_state_survives_a_restart(tmp_path: Path) -> None:
+    """What was saved is what is read."""
+    state = SlotState(active=Slot("ab" * 32, SINCE), sequence_high=7)
+    Slots(tmp_path).save(state)
+    assert Slots(tmp_path).state == state
+
+
+@pytest.mark.parametrize("damage", [b"", b"garbage", b"0" * 64 + b"\n{}"])
+def test_a_damaged_state_gives_way_to_the_one_before(tmp_path: Path, damage: bytes) -> None:
+    """Truncated, zero-length or garbage: the copy is used, never half of anything."""
+    slots = Slots(tmp_path)
+    before = SlotState(sequence_high=1)
+    slots.save(before)
+    slots.save(SlotState(sequence_high=2))
+    (tmp_path / "slots.json").write_bytes(damage)
+    again = Slots(tmp_path)
+    assert again.state == before
+    again.save(SlotState(sequence_high=3))
+    assert (tmp_path / "slots.prev.json").read_bytes() != damage
+
+
+def test_one_flipped_bit_is_noticed(tmp_path: Path) -> None:
+    """The checksum covers every byte of the state."""
+    slots = Slots(tmp_path)
+    slots.save(SlotState(sequence_high=1))
+    path = tmp_path / "slots.json"
+    path.write_bytes(path.read_bytes().replace(b'"sequence_high":1', b'"sequence_high":9'))
+    assert Slots(tmp_path).state == SlotState()
+
+
+def test_a_release_that_changed_on_disk_is_noticed(tmp_path: Path) -> None:
+    """The envelope's digest is its name."""
+    slots, publisher = Slots(tmp_path), Publisher()
+    digest = keep(slots, publisher, tiny_files())
+    path = tmp_path / "releases" / (digest + ".json")
+    path.write_bytes(publisher.release(publisher.manifest()))
+    with pytest.raises(StorageError, match="changed"):
+        slots.release(digest)
+
+
+def test_a_rotten_blob_is_noticed(tmp_path: Path) -> None:
+    """Files are hashed before they are used."""
+    slots = Slots(tmp_path)
+    manifest = slots.release(keep(slots, Publisher(), tiny_files()))
+    assert set(slots.model_files(manifest)) == {"model", "labels", "preprocessing", "golden"}
+    path = slots.blob_path(manifest.blobs["model"])
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(StorageError, match="model"):
+        slots.model_files(manifest)
+
+
+def test_garbage_is_what_no_pointer_needs(tmp_path: Path) -> None:
+    """Active, last known good and candidate stay with their files, everything else goes."""
+    slots, publisher = Slots(tmp_path), Publisher()
+    digests = [keep(slots, publisher, {**tiny_files(), "labels": b"%d" % number}) for number in range(4)]
+    part = tmp_path / "parts" / ("0" * 64)
+    part.write_bytes(b"left over")
+    slots.save(
+        SlotState(
+            Slot(digests[0], SINCE), last_known_good=Slot(digests[1], SINCE), candidate=Candidate(digests[2])
+        )
+    )
+    slots.collect_garbage()
+    assert {path.stem for path in (tmp_path / "releases").iterdir()} == set(digests[:3])
+    assert len(list((tmp_path / "blobs").iterdir())) == 3 + 3
+    assert not part.exists()
+
+
+def test_a_refused_candidate_is_remembered_but_not_for_ever(tmp_path: Path) -> None:
+    """It is not tried again; the memory is bounded."""
+    slots, problem = Slots(tmp_path), Problem("selftest", "wrong answers")
+    for number in range(MAX_REMEMBERED + 1):
+        slots.save(replace(slots.state, candidate=Candidate(f"{number:064x}")))
+        slots.forget_candidate(problem)
+    assert slots.refusal(f"{0:064x}") is None
+    assert slots.refusal(f"{1:064x}") == problem
+    assert Slots(tmp_path).state.candidate is None

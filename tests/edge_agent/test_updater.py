@@ -1,0 +1,301 @@
+"""Promises of edge_agent.updater: releases, good and bad, on a board with fake time and workers."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contract.codec import decode
+from contract.manifest import Rollout
+from contract.messages import ChunkNeed, GoldenResult
+from contract.stamps import format_time
+from contract.topics import Topics
+from tests.fakes.board import DEVICE, GOOD, Board
+from tests.fakes.publisher import DAY_S, ISSUED_S, tiny_files
+
+NEED = Topics().model_need(DEVICE)
+
+
+@pytest.fixture
+def board(tmp_path: Path) -> Board:
+    return Board(tmp_path)
+
+
+def other_files(number: int) -> "dict[str, bytes]":
+    """Return the tiny model with other labels, so that it is another release with other bytes."""
+    return {**tiny_files(), "labels": b"\n".join(b"class %d of %d" % (n, number) for n in range(10))}
+
+
+def test_a_good_release_goes_all_the_way(board: Board) -> None:
+    """Each phase is reported, the model is active, nothing is left behind."""
+    board.install()
+    assert board.reported_phases == ["downloading", "verifying", "testing", "trial", "active"]
+    report = board.report
+    assert report.current is not None and report.current.version == "1"
+    assert report.golden == GOOD
+    assert board.predictor.serving is not None
+    assert board.link.subscribed == []
+    assert list((Path(board.config.state_dir) / "parts").iterdir()) == []
+
+
+def test_an_order_is_acknowledged_when_it_is_on_disk(board: Board) -> None:
+    """A power cut right after the acknowledgement loses no order."""
+    board.publish()
+    assert board.link.acknowledged == [Topics().model_desired(DEVICE)]
+    assert board.slots.state.candidate is not None
+    board.reboot()
+    board.download()
+    board.ready()
+    board.tested()
+    assert board.report.phase == "active"
+
+
+def test_the_second_release_takes_over_and_the_first_is_kept_as_last_known_good(board: Board) -> None:
+    """The new worker is warm before the old one is stopped."""
+    board.install()
+    board.publish(files=other_files(2))
+    board.download()
+    board.ready()
+    assert board.workers[0].is_running and board.predictor.serving.worker is board.workers[0]
+    board.tested()
+    assert board.predictor.serving.worker is board.workers[1]
+    assert not board.workers[0].is_running
+    report = board.report
+    assert (report.current.version, report.last_known_good.version) == ("2", "1")
+
+
+def test_a_third_release_lets_the_first_go(board: Board) -> None:
+    """Two releases on disk, not all that ever were."""
+    for number in range(3):
+        board.install(files=other_files(number))
+    folder = Path(board.config.state_dir)
+    assert len(list((folder / "releases").iterdir())) == 2
+    assert len(list((folder / "blobs").iterdir())) == 3 + 2
+
+
+def test_a_release_that_was_seen_is_not_installed_twice(board: Board) -> None:
+    """Retained orders come again at every connection."""
+    envelope = board.install()
+    workers = len(board.workers)
+    board.order(envelope)
+    board.reboot()
+    board.order(envelope)
+    assert board.download() == 0
+    assert len(board.workers) == 1 and workers == 1
+
+
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        (replace(GOOD, top1_agreement=0.95), "agreement"),
+        (replace(GOOD, max_lsb=3), "LSB"),
+        (replace(GOOD, p95_ms=1001.0), "latency"),
+    ],
+)
+def test_failed_golden_samples_leave_the_old_model_in_place(
+    board: Board, result: GoldenResult, said: str
+) -> None:
+    """Wrong or slow: the candidate never answers anyone, and is not tried again."""
+    board.install()
+    bad = board.publish(files=other_files(2))
+    board.download()
+    board.ready()
+    board.tested(result)
+    assert board.report.phase == "failed"
+    assert board.report.error.code == "selftest" and said in board.report.error.message
+    assert board.predictor.serving.worker is board.workers[0] and board.workers[0].is_running
+    assert not board.workers[1].is_running
+    board.order(bad)
+    assert board.download() == 0 and len(board.workers) == 2
+
+
+def test_a_model_with_another_signature_is_refused(board: Board) -> None:
+    """What it takes and gives must be what the manifest says."""
+    manifest = board.publisher.manifest()
+    wrong = replace(manifest.model, inputs=(replace(manifest.model.inputs[0], shape=(1, 32, 32, 3)),))
+    board.publish(model=wrong)
+    board.download()
+    board.ready()
+    assert board.report.error.code == "signature_mismatch"
+    assert board.predictor.serving is None
+
+
+def test_a_child_that_dies_of_the_candidate_changes_nothing(board: Board) -> None:
+    """A segfault in a delegate ends the release, not the service."""
+    board.install()
+    board.publish(files=other_files(2))
+    board.download()
+    board.worker_fails()
+    assert (board.report.phase, board.report.error.code) == ("failed", "worker_died")
+    assert board.predictor.serving.worker is board.workers[0]
+
+
+def test_a_crash_during_the_soak_rolls_back(board: Board) -> None:
+    """The one before is still warm and takes over at once."""
+    board.install()
+    board.install(files=other_files(2), rollout=Rollout("soaked", soak_s=60.0))
+    assert board.report.phase == "trial"
+    board.pass_time(30)
+    board.worker_fails()
+    assert (board.report.phase, board.report.current.version) == ("rolled_back", "1")
+    assert board.predictor.serving.worker is board.workers[0] and board.workers[0].is_running
+
+
+def test_a_soak_that_ends_well_commits(board: Board) -> None:
+    """Until then the old release is what a reboot would start."""
+    board.install()
+    board.install(files=other_files(2), rollout=Rollout("soaked", soak_s=60.0))
+    assert board.report.current.version == "1"
+    board.pass_time(61)
+    assert (board.report.phase, board.report.current.version) == ("active", "2")
+
+
+def test_a_first_release_that_crashes_on_trial_leaves_nobody_serving(board: Board) -> None:
+    """There is no model to go back to, and that is said."""
+    board.install(rollout=Rollout("soaked", soak_s=60.0))
+    board.worker_fails()
+    assert board.report.phase == "rolled_back" and board.report.current is None
+    assert board.predictor.serving is None
+
+
+def test_a_newer_order_supersedes_a_download(board: Board) -> None:
+    """The older one stops; shared files are not fetched again."""
+    board.publish(files=other_files(1))
+    board.download(at_most=12)
+    board.publish(files=other_files(2))
+    board.download()
+    board.ready()
+    board.tested()
+    assert board.report.current.version == "2"
+    assert board.link.subscribed == []
+
+
+def test_an_older_order_is_refused_and_what_is_on_its_way_goes_on(board: Board) -> None:
+    """The higher sequence wins, whatever the order of arrival."""
+    old = board.publisher.release(board.publisher.manifest())
+    board.publish(files=other_files(2))
+    board.order(old)
+    assert board.report.error.code == "rollback"
+    board.download()
+    board.ready()
+    board.tested()
+    assert board.report.current.version == "2"
+
+
+@pytest.mark.parametrize("envelope", [b"junk", b"{}"])
+def test_a_bad_order_is_refused_and_said(board: Board, envelope: bytes) -> None:
+    """The sender sees why on model/reported; it is acknowledged, or it would come for ever."""
+    board.install()
+    board.order(envelope)
+    assert (board.report.phase, board.report.error.code) == ("failed", "envelope_invalid")
+    assert board.report.current.version == "1"
+    assert len(board.link.acknowledged) >= 2
+
+
+def test_an_empty_order_is_ignored(board: Board) -> None:
+    """A cleared retained message is no release."""
+    board.install()
+    board.order(b"")
+    assert board.report.phase == "active"
+
+
+def test_missing_chunks_are_asked_for_with_growing_pauses(board: Board) -> None:
+    """Once for each pause, and the download goes on when they come."""
+    envelope = board.publisher.release(board.publisher.manifest())
+    board.order(envelope)
+    for _ in range(30):
+        board.pass_time(1)
+    needs = [payload for topic, payload in board.broker.published if topic == NEED]
+    blobs = len({decode(ChunkNeed, payload).blob for payload in needs})
+    assert blobs == 4 and len(needs) == 4 * 2
+    for data in tiny_files().values():
+        board.broker.retain(board.publisher.messages(data))
+    board.pass_time(60)
+    board.download()
+    board.ready()
+    board.tested()
+    assert board.report.phase == "active"
+
+
+def test_the_broker_is_asked_for_at_most_a_window(board: Board) -> None:
+    """4096 bytes of 1024-byte chunks, and the indexes."""
+    board.publish()
+    board.download()
+    assert board.link.most_subscribed <= 4 + 4
+
+
+def test_a_lost_connection_asks_anew(board: Board) -> None:
+    """The broker has forgotten the subscriptions."""
+    board.publish()
+    board.download(at_most=6)
+    board.link.waiting.clear()
+    board.link.subscribed.clear()
+    board.downloader.reconnected()
+    board.download()
+    assert board.report.phase == "verifying"
+
+
+def test_a_topic_that_may_not_be_read_fails_the_release(board: Board) -> None:
+    """No hot loop against an ACL."""
+    board.publish()
+    board.updater.unreadable(board.link.subscribed[0])
+    assert (board.report.phase, board.report.error.code) == ("failed", "acl")
+
+
+def test_a_full_disk_delays_and_then_goes_on(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused before the first byte; tried again when there may be room."""
+    full = os.statvfs_result((4096, 4096, 10, 1, 1, 10, 10, 10, 0, 255))
+    monkeypatch.setattr(os, "statvfs", lambda _path: full)
+    board.publish()
+    assert board.report.error.code == "disk_full"
+    monkeypatch.undo()
+    board.pass_time(20)
+    board.download()
+    board.ready()
+    board.tested()
+    assert board.report.phase == "active"
+
+
+def test_a_release_that_takes_the_board_down_is_given_up(board: Board) -> None:
+    """Three attempts are counted on disk before each try."""
+    board.publish()
+    board.download()
+    for _ in range(3):
+        board.reboot()
+    assert board.report.phase == "failed"
+    assert board.report.error.code == "too_many_attempts"
+    assert board.slots.state.candidate is None
+
+
+def test_an_expired_release_is_not_installed(board: Board) -> None:
+    """Freeze protection looks at the latest time the board has seen."""
+    board.publish(expires=format_time(ISSUED_S + DAY_S / 2))
+    assert board.report.error.code == "expired"
+
+
+def test_a_device_outside_the_percentage_waits(board: Board) -> None:
+    """A stage is one publish; each device knows whether it is its turn."""
+    board.publish(rollout=Rollout("none", percent=0.0))
+    assert board.slots.state.candidate is None and board.slots.state.sequence_high == 1
+    board.install(rollout=Rollout("all", percent=100.0))
+    assert board.report.phase == "active"
+
+
+def test_a_release_waits_for_its_time(board: Board) -> None:
+    """`not_before` is kept when the clock is right."""
+    board.publish(rollout=Rollout("later", not_before=format_time(board.clock.now + 100)))
+    assert board.link.subscribed == []
+    board.clock.now += 101
+    board.pass_time(1)
+    assert board.link.subscribed != []
+
+
+def test_a_security_floor_rises_when_a_release_is_committed(board: Board) -> None:
+    """Only a healthy release may close the door behind it."""
+    manifest: Any = board.publisher.manifest()
+    board.install(model=replace(manifest.model, security_floor=3))
+    assert board.slots.state.security_floor == 3
+    board.publish(files=other_files(2))
+    assert board.report.error.code == "security_floor"

@@ -1,0 +1,178 @@
+"""A board without a runtime: the real update path, a fake link, fake time, and workers that do as told."""
+
+from pathlib import Path
+from typing import List, Optional, Tuple
+
+from contract.codec import decode
+from contract.messages import Candidate, GoldenResult, ModelReport, Prediction, Problem
+from contract.topics import Topics
+from edge_agent.clock import Clock
+from edge_agent.config import AgentConfig, UpdateConfig
+from edge_agent.downloader import Downloader
+from edge_agent.events import Classified, WorkerAnswered, WorkerFailed, WorkerReady, WorkerTested
+from edge_agent.predictor import Predictor
+from edge_agent.reporter import Reporter
+from edge_agent.resident import Resident
+from edge_agent.slots import Slots
+from edge_agent.updater import Updater
+from tests.fakes.broker import FakeBroker, FakeLink
+from tests.fakes.publisher import DAY_S, ISSUED_S, Publisher, tiny_files
+
+DEVICE = "board-a"
+BOOT = "01JD8Z6M5T3Q0E9W2K7R4C1XAB"
+GOOD = GoldenResult(samples=20, top1_agreement=1.0, max_lsb=1, p95_ms=3.0)
+FOUND = Classified((Candidate("class 0", 0, 0.9),), 0.1, 1.0, 0.1)
+
+
+class FakeClock(Clock):
+    """Time that passes when told."""
+
+    def __init__(self) -> None:
+        self.now = ISSUED_S + DAY_S
+        self.monotonic = 1000.0
+
+    def now_s(self) -> float:
+        return self.now
+
+    def monotonic_s(self) -> float:
+        return self.monotonic
+
+
+class FakeWorker:
+    """A worker that notes what it is asked."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.jobs: List[Tuple[int, str, bytes]] = []
+        self.golden: Optional[Path] = None
+        self.is_running = True
+
+    def test(self, golden: Path, _timeout_s: float) -> None:
+        self.golden = golden
+
+    def submit(self, key: int, kind: str, payload: bytes) -> None:
+        self.jobs.append((key, kind, payload))
+
+    def stop(self) -> None:
+        self.is_running = False
+
+
+class Board:
+    """One device and its publisher; `reboot` makes it anew from what is on disk."""
+
+    def __init__(self, folder: Path, publisher: Optional[Publisher] = None) -> None:
+        self.publisher = publisher or Publisher()
+        self.broker = FakeBroker()
+        self.clock = FakeClock()
+        update = UpdateConfig(window_bytes=4096, reserve_bytes=0)
+        self.config = AgentConfig(DEVICE, str(folder), "unused", update=update)
+        self.reboot()
+
+    def reboot(self) -> None:
+        """Start from what is on disk, connect, hear what is retained."""
+        config, clock = self.config, self.clock
+        self.link = link = FakeLink(self.broker)
+        self.workers: List[FakeWorker] = []
+        self.predictions: List[Prediction] = []
+        self.slots = slots = Slots(Path(config.state_dir))
+        self.predictor = Predictor(config, BOOT, clock, self.predictions.append)
+        root = self.publisher.root
+        self.reporter = Reporter(config, root=root, slots=slots, link=link, clock=clock)
+        self.downloader = Downloader(config, slots=slots, link=link, clock=clock, reporter=self.reporter)
+        self.updater = Updater(
+            config,
+            root=root,
+            slots=slots,
+            clock=clock,
+            downloader=self.downloader,
+            reporter=self.reporter,
+            predictor=self.predictor,
+            start_worker=self._start_worker,
+        )
+        self.resident = Resident(
+            slots=slots,
+            clock=clock,
+            predictor=self.predictor,
+            reporter=self.reporter,
+            start_worker=self._start_worker,
+        )
+        self.resident.start()
+        self.updater.resume()
+        self.updater.tick()
+
+    def _start_worker(self, _files: object) -> FakeWorker:
+        self.workers.append(FakeWorker(len(self.workers) + 1))
+        return self.workers[-1]
+
+    @property
+    def report(self) -> ModelReport:
+        """The newest report on the broker."""
+        return decode(ModelReport, self.broker.retained[Topics().model_reported(DEVICE)])
+
+    @property
+    def reported_phases(self) -> List[str]:
+        """Every phase that was reported, repeats left out."""
+        topic = Topics().model_reported(DEVICE)
+        found: List[str] = []
+        for published, payload in self.broker.published:
+            if published == topic:
+                phase = decode(ModelReport, payload).phase
+                found += [phase] if found[-1:] != [phase] else []
+        return found
+
+    def order(self, envelope: bytes) -> None:
+        """Let a release arrive."""
+        self.updater.desired(self.link.message(Topics().model_desired(DEVICE), envelope))
+
+    def publish(self, **changes: object) -> bytes:
+        """Publish the tiny model's files and order a release of them; return its envelope."""
+        files = changes.pop("files", None) or tiny_files()
+        for data in files.values():  # type: ignore[attr-defined]
+            self.broker.retain(self.publisher.messages(data))
+        envelope = self.publisher.release(self.publisher.manifest(files, **changes))  # type: ignore[arg-type]
+        self.order(envelope)
+        return envelope
+
+    def download(self, at_most: int = 10**6) -> int:
+        """Let what the broker has arrive."""
+        return self.link.deliver(self.updater.chunk, at_most)
+
+    def ready(self, worker: int = -1) -> None:
+        """The newest worker has loaded its model."""
+        manifest = self.publisher.manifest()
+        self.publisher.sequence -= 1
+        model = manifest.model
+        event = WorkerReady(self.workers[worker].number, "fake 1.0", "cpu", model.inputs, model.outputs)
+        if not self.updater.ready(event):
+            self.resident.ready(event)
+
+    def tested(self, result: GoldenResult = GOOD) -> None:
+        """The newest worker has run the golden samples."""
+        self.updater.tested(WorkerTested(self.workers[-1].number, result))
+
+    def worker_fails(self, worker: int = -1, code: str = "worker_died") -> None:
+        """A worker is gone."""
+        number = self.workers[worker].number
+        event = WorkerFailed(number, Problem(code, "it died"))
+        was_serving = self.predictor.lost(number)
+        if not self.updater.failed(event) and (was_serving or self.resident.owns(number)):
+            self.resident.failed(event.problem)
+
+    def answer(self, worker: int = -1) -> None:
+        """A worker answers the job that it was given last."""
+        fake = self.workers[worker]
+        self.predictor.answered(WorkerAnswered(fake.number, fake.jobs[-1][0], FOUND))
+
+    def install(self, **changes: object) -> bytes:
+        """Bring a release all the way in."""
+        envelope = self.publish(**changes)
+        self.download()
+        self.ready()
+        self.tested()
+        return envelope
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass and the loop tick once."""
+        self.clock.monotonic += seconds
+        self.resident.tick()
+        self.updater.tick()
