@@ -57,6 +57,12 @@ class Downloader:
     def end(self) -> None:
         """Stop; what is on disk stays."""
         if self._transfer is not None:
+            _log.info(
+                "received %d bytes, refused %d pieces, %d %% on disk",
+                self._transfer.received_bytes,
+                self._transfer.refused,
+                self._transfer.progress_pct,
+            )
             self._transfer.close()
             self._link.unsubscribe(self._topic(item) for item in (*self._asked, *self._done))
         self._transfer = None

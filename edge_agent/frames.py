@@ -4,9 +4,14 @@ import json
 import socket
 import struct
 import time
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, Optional, Tuple, Union
 
+from contract.artifacts import TensorSpec
+from contract.codec import load_record
+from contract.errors import ContractError
+from contract.messages import Candidate, GoldenResult, Problem
 from edge_agent.errors import ModelError
+from edge_agent.events import Classified, Event, WorkerAnswered, WorkerReady, WorkerTested
 
 LOAD, TEST, CLASSIFY = "load", "test", "classify"
 READY, TESTED, ANSWERED, FAILED = "ready", "tested", "answered", "failed"
@@ -14,6 +19,7 @@ READY, TESTED, ANSWERED, FAILED = "ready", "tested", "answered", "failed"
 MAX_HEADER_BYTES = 256 * 1024
 MAX_BODY_BYTES = 65 * 1024 * 1024
 
+_ANSWERS = {LOAD: READY, TEST: TESTED, CLASSIFY: ANSWERED}
 _LENGTHS = struct.Struct("!II")
 _SHORTEST_WAIT_S = 0.001
 
@@ -63,6 +69,48 @@ def receive(connection: socket.socket, deadline_s: Optional[float] = None) -> Tu
     if not isinstance(header, dict):
         raise _broken("a header that is not an object")
     return header, body
+
+
+def read_event(worker: int, asked: Header, answer: Header) -> Event:
+    """Turn the answer of worker number `worker` into an event.
+
+    Raises:
+        ModelError: the worker could not do what it was asked, or this is not an answer to it.
+    """
+    try:
+        if answer["is"] == FAILED:
+            problem = load_record(Problem, answer["problem"])
+            raise ModelError(problem.code, problem.message, problem.hint)
+        if answer["is"] != _ANSWERS[asked["do"]]:
+            raise _broken("the answer to another question")
+        return _read_answer(worker, asked, answer)
+    except (ContractError, KeyError, TypeError, ValueError) as error:
+        raise _broken(f"a wrong answer: {error!r}") from error
+
+
+def _read_answer(worker: int, asked: Header, answer: Header) -> Event:
+    if answer["is"] == READY:
+        return WorkerReady(
+            worker,
+            runtime=str(answer["runtime"]),
+            backend=str(answer["backend"]),
+            inputs=tuple(load_record(TensorSpec, spec) for spec in answer["inputs"]),
+            outputs=tuple(load_record(TensorSpec, spec) for spec in answer["outputs"]),
+        )
+    if answer["is"] == TESTED:
+        return WorkerTested(worker, load_record(GoldenResult, answer["result"]))
+    return WorkerAnswered(worker, asked["key"], _read_result(answer))
+
+
+def _read_result(answer: Header) -> Union[Classified, Problem]:
+    if "problem" in answer:
+        return load_record(Problem, answer["problem"])
+    return Classified(
+        top=tuple(load_record(Candidate, candidate) for candidate in answer["top"]),
+        preprocess_ms=float(answer["preprocess_ms"]),
+        inference_ms=float(answer["inference_ms"]),
+        postprocess_ms=float(answer["postprocess_ms"]),
+    )
 
 
 def _receive_exactly(connection: socket.socket, size_bytes: int, deadline_s: Optional[float]) -> bytes:

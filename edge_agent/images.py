@@ -13,7 +13,7 @@ from edge_agent.errors import ModelError, RequestError
 _log = logging.getLogger(__name__)
 _FORMATS = ("JPEG", "PNG")
 _MODES = {1: "L", 3: "RGB"}
-_FILTERS = {"bilinear": Image.BILINEAR, "nearest": Image.NEAREST}
+_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "nearest": Image.Resampling.NEAREST}
 _HINT = "send a JPEG or PNG picture"
 
 # Pillow only warns where we refuse: `max_pixels` is checked before anything is decoded.
@@ -76,7 +76,7 @@ class ImageReader:
                 raise RequestError(
                     "bad_image", f"the picture has {pixels} pixels, at most {self._max_pixels} are allowed"
                 )
-            if self._filter == Image.BILINEAR:
+            if self._filter == Image.Resampling.BILINEAR:
                 # A JPEG decoder can shrink by 2, 4 or 8 for free; twice our size is left for the filter.
                 image.draft(None, (2 * self._size[0], 2 * self._size[1]))
             picture = _to_8_bits(image).convert(self._mode)

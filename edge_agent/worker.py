@@ -178,8 +178,8 @@ def _obey(model: Optional[Model], header: Header, body: bytes) -> Tuple[Optional
     except AgentError as error:
         return model, _build_refusal(header, error)
     except MemoryError:
-        error = ModelError("out_of_memory", "the inference process has reached its memory limit")
-        return model, _build_refusal(header, error)
+        shortage = ModelError("out_of_memory", "the inference process has reached its memory limit")
+        return model, _build_refusal(header, shortage)
 
 
 def _build_refusal(header: Header, error: AgentError) -> Header:

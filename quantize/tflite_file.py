@@ -126,7 +126,8 @@ class _Reader:
             index=index,
             name=self._text(entry.Name()),
             dtype=_DTYPES.get(entry.Type(), f"TYPE_{entry.Type()}"),
-            shape=_shape(entry),
+            shape=_sizes(entry.ShapeLength(), entry.Shape),
+            signature=_sizes(entry.ShapeSignatureLength(), entry.ShapeSignature),
             scales=scales,
             zero_point=zero_point,
             is_variable=bool(entry.IsVariable()),
@@ -182,11 +183,8 @@ class _Reader:
         return (raw or b"").decode("utf-8", "replace")
 
 
-def _shape(entry: Any) -> tuple[int, ...]:
-    rank = _at_most(entry.ShapeLength(), MAX_RANK)
-    open_rank = _at_most(entry.ShapeSignatureLength(), MAX_RANK)
-    get, count = (entry.ShapeSignature, open_rank) if open_rank else (entry.Shape, rank)
-    return tuple(int(get(n)) for n in range(count))
+def _sizes(count: int, get: Callable[[int], int]) -> tuple[int, ...]:
+    return tuple(int(get(n)) for n in range(_at_most(count, MAX_RANK)))
 
 
 def _options(name: str, entry: Any) -> Mapping[str, int]:

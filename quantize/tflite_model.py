@@ -12,8 +12,9 @@ EDGETPU_OP = "CUSTOM:edgetpu-custom-op"
 
 @dataclass(frozen=True)
 class Tensor:
-    """One tensor. `shape` has -1 where the file leaves the size open; `scales` is empty if not quantized.
+    """One tensor; `scales` is empty if it is not quantized.
 
+    `shape` is what the runtime allocates, `signature` what the file promises: -1 where the size is open.
     `data` is a read-only view of a constant's bytes, None for activations.
     """
 
@@ -21,6 +22,7 @@ class Tensor:
     name: str
     dtype: str
     shape: tuple[int, ...]
+    signature: tuple[int, ...]
     scales: tuple[float, ...]
     zero_point: int
     is_variable: bool
@@ -33,8 +35,8 @@ class Tensor:
 
     @property
     def is_static(self) -> bool:
-        """Say whether every size is fixed."""
-        return all(size >= 0 for size in self.shape)
+        """Say whether the file fixes every size."""
+        return all(size >= 0 for size in (*self.shape, *self.signature))
 
     @property
     def is_per_channel(self) -> bool:
@@ -43,8 +45,8 @@ class Tensor:
 
     @property
     def elements(self) -> int:
-        """Return how many values it holds; an open size counts as one."""
-        return math.prod(max(size, 1) for size in self.shape)
+        """Return how many values it holds."""
+        return math.prod(self.shape)
 
     def integers(self) -> tuple[int, ...]:
         """Return a constant int32 tensor's values, such as axes; empty if it is nothing of the kind."""

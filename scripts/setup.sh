@@ -15,7 +15,10 @@ install_debian_packages() {
         is_installed "$package" || missing+=("$package")
     done
     "$python" -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
-    if [ "$wanted" = test ] && ! command -v mosquitto_sub >/dev/null; then missing+=(mosquitto-clients); fi
+    if [ "$wanted" = test ]; then
+        command -v mosquitto_sub >/dev/null || missing+=(mosquitto-clients)
+        command -v curl >/dev/null || missing+=(curl)
+    fi
     [ ${#missing[@]} -gt 0 ] || return 0
     if [ "$(id -u)" -ne 0 ]; then
         say "not installed: ${missing[*]} (as root: apt-get install ${missing[*]})"
