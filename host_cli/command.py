@@ -4,10 +4,11 @@ import json
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-import click
 import typer
+from typer.exceptions import TyperException
 
 from host_cli.errors import CommandError
 
@@ -25,20 +26,19 @@ def run(app: typer.Typer, argv: Sequence[str] | None = None) -> int:
     except CommandError as error:
         _explain(error.code, error.what, error.where, error.hint, as_json)
         exit_code = error.exit_code
-    except (KeyboardInterrupt, click.exceptions.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         print("stopped by Ctrl-C", file=sys.stderr)
         return INTERRUPTED
-    except click.UsageError as error:
-        command = error.ctx.command_path if error.ctx else "command line"
+    except TyperException as error:
+        command = getattr(getattr(error, "ctx", None), "command_path", None) or Path(sys.argv[0]).name
         _explain("wrong_usage", error.format_message(), command, f"{command} --help", as_json)
         exit_code = error.exit_code
     except Exception as error:
-        _explain(
-            "failed", f"unexpected {type(error).__name__}: {error}", "this is a bug", "run with -vv", as_json
-        )
+        what = f"unexpected {type(error).__name__}: {error}"
+        _explain("failed", what, "this is a bug", "run with -vv", as_json)
         exit_code = 1
-    if verbose:
-        traceback.print_exc()
+        if verbose:
+            traceback.print_exc()
     return exit_code
 
 
