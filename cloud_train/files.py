@@ -12,10 +12,10 @@ _READ_BYTES = 1024 * 1024
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Replace the file at `path` by `data`: a reader sees the old file or the whole new one."""
-    write_with(path, lambda temporary: temporary.write_bytes(data) and None)
+    write_with(path, lambda temporary: temporary.write_bytes(data))
 
 
-def write_with(path: Path, write: Callable[[Path], None]) -> None:
+def write_with(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then put it in place of `path`.
 
     The temporary name keeps the suffix of `path`, because Keras and numpy choose a format by it.

@@ -176,9 +176,7 @@ def _collect(store: str, address: Address, base: str, for_s: float | None, as_js
         link.subscribe(collector.filters(topics))
         _say(f"collecting from {address} into {store}")
         ends_s = math.inf if for_s is None else time.monotonic() + for_s
-        counts = collector.collect(
-            link, topics, results, lambda: stop.is_set() or time.monotonic() >= ends_s
-        )
+        counts = collector.collect(link, topics, results, lambda: stop.is_set() or time.monotonic() >= ends_s)
     found = counts.as_json()
     print_result(found, ", ".join(f"{value} {key}" for key, value in found.items()), as_json)
 

@@ -111,7 +111,9 @@ class Wanted:
     model_sha256: str
 
 
-def judge(device: Device, wanted: Wanted, seconds: float, before: ModelReport | None = None) -> Outcome | None:
+def judge(
+    device: Device, wanted: Wanted, seconds: float, before: ModelReport | None = None
+) -> Outcome | None:
     """Say how a release ended on a device, or None while it has not.
 
     Args:
@@ -147,7 +149,7 @@ def give_up(device: Device, wanted: Wanted, seconds: float) -> Outcome:
     else:
         what, hint = f"it said nothing about this release for {seconds:.0f} s", "look at its log"
     if report is not None and report.error is not None:
-        what += f"; its last error: {report.error.message}"[: _ERROR_CHARACTERS]
+        what += f"; its last error: {report.error.message}"[:_ERROR_CHARACTERS]
     return Outcome(device.name, phase, Problem("timeout", what, hint), seconds)
 
 

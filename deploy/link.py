@@ -9,6 +9,7 @@ import logging
 import queue
 import socket
 import threading
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -26,19 +27,15 @@ from host_cli.errors import CommandError, Unreachable
 CONNECT_TIMEOUT_S = 4.0
 STALL_S = 15.0
 KEEPALIVE_S = 30
-RECONNECT_MIN_S = 1
+RECONNECT_MIN_S = 0.1  # paho sleeps that long even when it is asked to end
 RECONNECT_MAX_S = 30
+SHORT_LIFE_S = 3.0
+SHORT_LIVES = 3
 WINDOW_MESSAGES = 20  # mosquitto's own default for what may be on its way
 INBOX_MESSAGES = 100_000
 TOPIC_ROOM_BYTES = 1024
 _QOS = 1
-_UNSUPPORTED_PROTOCOL = 132
-_PACKET_TOO_LARGE = 149
-_SESSION_TAKEN_OVER = 142
-_FATAL = {
-    _PACKET_TOO_LARGE: "the broker refuses packets of this size",
-    _SESSION_TAKEN_OVER: "another program connected with the same client id",
-}
+_PACKET_TOO_LARGE = 149  # MQTT 5, reason code of DISCONNECT
 _log = logging.getLogger(__name__)
 
 
@@ -93,6 +90,8 @@ class Link:
         self._fatal = ""
         self._pending = 0
         self._connection = 0
+        self._connected_s = 0.0
+        self._short_lives = 0
         self._filters: list[str] = []
         self._granted: set[int] = set()
         self._inbox: queue.Queue[Message] = queue.Queue(INBOX_MESSAGES)
@@ -167,7 +166,7 @@ class Link:
 
     def _connect(self, protocol: MQTTProtocolVersion) -> bool:
         """Return False when the broker wants another protocol version."""
-        self._state = _State.CONNECTING
+        self._state, self._reason = _State.CONNECTING, ""
         self._client = self._build_client(protocol)
         try:
             self._dial(protocol)
@@ -176,8 +175,7 @@ class Link:
         self._client.loop_start()
         with self._changed:
             answered = self._changed.wait_for(lambda: self._state is not _State.CONNECTING, CONNECT_TIMEOUT_S)
-            state = self._state
-        if state is _State.CONNECTED:
+        if self._connection > 0:
             return True
         self._close()
         if not answered:
@@ -195,7 +193,7 @@ class Link:
         )
         client.connect_timeout = CONNECT_TIMEOUT_S
         client.max_inflight_messages_set(WINDOW_MESSAGES)
-        client.reconnect_delay_set(RECONNECT_MIN_S, RECONNECT_MAX_S)
+        client.reconnect_delay_set(RECONNECT_MIN_S, RECONNECT_MAX_S)  # type: ignore[arg-type]
         client.on_socket_open = _send_at_once
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
@@ -219,9 +217,9 @@ class Link:
     def _on_connect(self, client: Any, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
         with self._changed:
             if reason.is_failure:
-                self._state, self._reason = _State.REFUSED, str(reason)
+                self._reason = str(reason)
             else:
-                self._state = _State.CONNECTED
+                self._state, self._connected_s = _State.CONNECTED, time.monotonic()
                 self._connection += 1
                 self.max_packet_bytes = getattr(properties, "MaximumPacketSize", MAX_PAYLOAD_BYTES)
                 if self._filters and not flags.session_present:
@@ -230,10 +228,20 @@ class Link:
 
     def _on_disconnect(self, client: Any, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
         with self._changed:
-            if self._state is _State.CONNECTING or self._state is _State.CONNECTED:
-                self._state, self._reason = _State.LOST, str(reason)
-            self._fatal = self._fatal or _FATAL.get(reason.value, "")
+            if self._state is _State.CONNECTED:
+                self._note_loss(reason)
+            elif self._state is _State.CONNECTING:
+                self._state, self._reason = _State.REFUSED, self._reason or str(reason)
             self._changed.notify_all()
+
+    def _note_loss(self, reason: Any) -> None:
+        self._state = _State.LOST
+        short = time.monotonic() - self._connected_s < SHORT_LIFE_S
+        self._short_lives = self._short_lives + 1 if short else 0
+        if reason.value == _PACKET_TOO_LARGE:
+            self._fatal = "the broker refuses packets of this size"
+        elif self._short_lives >= SHORT_LIVES:
+            self._fatal = f"the broker ended {SHORT_LIVES} connections at once; is our client id used twice?"
 
     def _on_subscribe(self, client: Any, userdata: Any, mid: int, reasons: Any, properties: Any) -> None:
         with self._changed:

@@ -3,7 +3,6 @@
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,28 +10,24 @@ from typing import Any
 from contract.codec import decode, encode
 from contract.errors import ContractError
 from contract.manifest import RELEASE_TYPE, Envelope, ReleaseManifest, Root
-from contract.messages import ChunkNeed
 from contract.stamps import build_ulid
 from contract.topics import DEFAULT_BASE, Topics
 from deploy.address import Address
 from deploy.bundle import Bundle, load_bundle
-from deploy.fleet import Device, Fleet, Outcome, Wanted, give_up, judge
+from deploy.fleet import Fleet, Outcome, Wanted
 from deploy.keys import load_key, load_root, reserve_sequence
-from deploy.link import Link, Message
-from deploy.publisher import Needs, Retention, publish_facts, publish_release
+from deploy.link import Link
+from deploy.publisher import Retention, publish_release
 from deploy.release import Blob, ReleasePlan, build_release, cut_blobs
 from deploy.roll_call import remembered
 from deploy.signing import PrivateKey, sign, verify
 from deploy.targets import Targets, choose
+from deploy.watch import NEED, Say, Watch
 from host_cli.errors import GateNotMet
 from host_cli.progress import progress
 
-POLL_S = 0.1
-NEED = "model/need"
 _ULID_RANDOM_BYTES = 10
 _log = logging.getLogger(__name__)
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -100,7 +95,7 @@ def push(order: Order, say: Say) -> Result:
         ) as bar:
             sent = publish_release(link, retention, bar)
         say(f"published release {sequence}: {bundle.manifest.name} {bundle.manifest.version}")
-        watch = _Watch(link, fleet, retention, Wanted(sequence, blobs["model"].ref.sha256), say)
+        watch = Watch(link, fleet, retention, Wanted(sequence, blobs["model"].ref.sha256), say)
         outcomes = watch.wait_for(targets.waited_for, order.timeout_s) if order.wait else []
     return Result(
         release=release.rollout.id,
@@ -165,67 +160,6 @@ def _retain(
     else:
         release_topics = [topics.channel_desired(release.channel)]
     return Retention.build(topics, blobs.values(), release_topics, wire)
-
-
-class _Watch:
-    """Follows a release on its devices and mends what they miss."""
-
-    def __init__(self, link: Link, fleet: Fleet, retention: Retention, wanted: Wanted, say: Say) -> None:
-        self._link, self._fleet, self._retention = link, fleet, retention
-        self._wanted, self._say = wanted, say
-        self._before = {device.name: device.report for device in fleet.known()}
-        self._needs = Needs()
-        self._started_s = time.monotonic()
-        self.mended_bytes = 0
-
-    def wait_for(self, names: Iterable[str], timeout_s: float) -> list[Outcome]:
-        """Wait until the release ended on every device, at most for `timeout_s`."""
-        waiting = dict.fromkeys(names)
-        outcomes: dict[str, Outcome] = {}
-        while len(outcomes) < len(waiting) and self._elapsed_s() < timeout_s:
-            changed = self._listen()
-            if changed in waiting and changed not in outcomes:
-                outcome = self._judge(self._fleet.get(changed))
-                self._tell(self._fleet.get(changed))
-                if outcome is not None:
-                    outcomes[changed] = outcome
-            self._mend()
-        late_s = self._elapsed_s()
-        return [
-            outcomes.get(name) or give_up(self._fleet.get(name), self._wanted, late_s) for name in waiting
-        ]
-
-    def _judge(self, device: Device) -> Outcome | None:
-        return judge(device, self._wanted, self._elapsed_s(), self._before.get(device.name))
-
-    def _listen(self) -> str | None:
-        message = self._link.receive(POLL_S)
-        if message is None:
-            return None
-        if message.topic.endswith("/" + NEED):
-            self._note_need(message)
-            return None
-        return self._fleet.observe(message.topic, message.payload, message.retained)
-
-    def _note_need(self, message: Message) -> None:
-        try:
-            self._needs.ask(decode(ChunkNeed, message.payload), time.monotonic())
-        except ContractError as error:
-            _log.warning("ignored a request on %s: %s", message.topic, error)
-
-    def _mend(self) -> None:
-        pieces = self._needs.take_due(time.monotonic())
-        if pieces:
-            self.mended_bytes += publish_facts(self._link, self._retention.mend(pieces))
-            self._say(f"published {len(pieces)} missing pieces again")
-
-    def _tell(self, device: Device) -> None:
-        report = device.report
-        if report is not None and report.sequence == self._wanted.sequence:
-            self._say(f"{device.name}: {report.phase} {report.progress_pct} %")
-
-    def _elapsed_s(self) -> float:
-        return time.monotonic() - self._started_s
 
 
 def as_json(result: Result) -> dict[str, Any]:

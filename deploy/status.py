@@ -68,7 +68,7 @@ def as_table(devices: list[Device]) -> str:
         table.add_row(*cells, problems or UNKNOWN)
     text = io.StringIO()
     Console(file=text, width=TABLE_COLUMNS, color_system=None).print(table)
-    return "\n".join(line.rstrip() for line in text.getvalue().strip().splitlines())
+    return "\n".join(line.rstrip() for line in text.getvalue().strip("\n").splitlines())
 
 
 def _problems(device: Device) -> list[dict[str, str]]:

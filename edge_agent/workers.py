@@ -2,11 +2,8 @@
 
 import collections
 import logging
-import os
 import select
-import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -15,6 +12,7 @@ from pathlib import Path
 from typing import Callable, Deque, NamedTuple, Optional, Sequence, Tuple
 
 from contract.messages import Problem
+from edge_agent.child import Child, explain_exit
 from edge_agent.config import InferenceConfig
 from edge_agent.errors import ModelError
 from edge_agent.events import Event, WorkerFailed
@@ -25,8 +23,6 @@ _PROGRAM = (sys.executable, "-m", "edge_agent.worker")
 _GOODBYE_S = 1.0
 _READ_EVENTS = select.POLLIN | select.POLLHUP | select.POLLERR
 _SEE_LOG = "see the agent's log"
-# More threads of a linear algebra library would only cost memory; the TFLite kernels have their own.
-_THREADS_OF_LIBRARIES = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 Post = Callable[[Event], None]
 
@@ -54,42 +50,6 @@ class _Command(NamedTuple):
     timeout_s: float
 
 
-class _Child:
-    """The process and the socket to it."""
-
-    def __init__(self, program: Sequence[str]) -> None:
-        self.connection, theirs = socket.socketpair()
-        with theirs:
-            try:
-                self._process = subprocess.Popen(
-                    [*program, str(theirs.fileno())],
-                    pass_fds=[theirs.fileno()],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    env=dict(os.environ, **_THREADS_OF_LIBRARIES),
-                )
-            except OSError:
-                self.connection.close()
-                raise
-        self.pid = self._process.pid
-
-    def hang_up(self) -> None:
-        """End the stream for both sides: the process leaves, and who waits for it here wakes up."""
-        try:
-            self.connection.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            _log.debug("process %d has gone already", self.pid)
-
-    def end(self, patience_s: float) -> int:
-        """Close the socket, kill the process if it is not gone in time, return its exit code."""
-        self.connection.close()
-        try:
-            return self._process.wait(patience_s)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-        return self._process.wait()
-
-
 class Worker:
     """One inference process. Its methods belong to the agent's loop; a thread of its own posts the events.
 
@@ -106,9 +66,10 @@ class Worker:
         self._lock = threading.Lock()
         self._is_stopped = False
         self._is_over = False
-        self._child: Optional[_Child] = None
+        self._child: Optional[Child] = None
         self._commands: Deque[_Command] = collections.deque()
         self._doorbell, self._bell = socket.socketpair()
+        self._thread = threading.Thread(target=self._run, name=f"worker-{number}", daemon=True)
 
     @classmethod
     def start(
@@ -146,7 +107,6 @@ class Worker:
         try:
             worker = cls(number, post, program, config.timeout_s)
             worker._order(_Command(header, b"", config.load_timeout_s))
-            worker._thread = threading.Thread(target=worker._run, name=f"worker-{number}", daemon=True)
             worker._thread.start()
         except (OSError, RuntimeError) as error:
             raise ModelError("worker_not_started", f"no inference process: {error}") from error
@@ -206,17 +166,17 @@ class Worker:
         finally:
             self._end(problem)
 
-    def _spawn(self) -> _Child:
+    def _spawn(self) -> Child:
         with self._lock:
             if self._is_stopped:
                 raise EOFError
             try:
-                self._child = _Child(self._program)
+                self._child = Child(self._program)
             except OSError as error:
                 raise ModelError("worker_not_started", f"no inference process: {error}") from error
             return self._child
 
-    def _next_command(self, child: _Child) -> _Command:
+    def _next_command(self, child: Child) -> _Command:
         """Wait for something to do.
 
         Raises:
@@ -232,7 +192,7 @@ class Worker:
         self._doorbell.recv(1)
         return self._commands.popleft()
 
-    def _do(self, child: _Child, command: _Command) -> Event:
+    def _do(self, child: Child, command: _Command) -> Event:
         deadline_s = time.monotonic() + command.timeout_s
         send(child.connection, command.header, command.body, deadline_s)
         answer, _ = receive(child.connection, deadline_s)
@@ -247,7 +207,7 @@ class Worker:
         """Leave nothing behind, then say why. A process that did something wrong is not waited for."""
         if self._child is not None:
             exit_code = self._child.end(_GOODBYE_S if problem is None else 0)
-            problem = problem or _explain_exit(exit_code)
+            problem = problem or explain_exit(exit_code)
         with self._lock:
             self._is_over = True
             self._doorbell.close()
@@ -255,13 +215,3 @@ class Worker:
             if problem is not None and not self._is_stopped:
                 _log.warning("worker %d: %s: %s", self.number, problem.code, problem.message)
                 self._post_event(WorkerFailed(self.number, problem))
-
-
-def _explain_exit(exit_code: int) -> Problem:
-    if exit_code >= 0:
-        return Problem("worker_died", f"worker ended with exit code {exit_code}", _SEE_LOG)
-    try:
-        name = signal.Signals(-exit_code).name
-    except ValueError:
-        name = f"signal {-exit_code}"
-    return Problem("worker_died", f"worker died of {name}", _SEE_LOG)

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from quantize.mapping import MAPPED, Placement, place
+from quantize.mapping import place
 from quantize.memory import Memory, estimate_memory
+from quantize.op_rules import MAPPED, Placement
 from quantize.requirements import DYNAMIC, Violation, find_load_failures
 from quantize.tflite_model import Operator, TfliteModel
 

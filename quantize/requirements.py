@@ -10,7 +10,7 @@ from quantize.tflite_model import Operator, Tensor, TfliteModel
 # The compiler brings these two along; any other custom operator it cannot load.
 KNOWN_CUSTOM_OPS = ("CUSTOM:TFLite_Detection_PostProcess", "CUSTOM:PosenetDecoderOp")
 
-# An operator whose output's size follows from this input: computed while the model runs, it has no fixed size.
+# Inputs that say an output's size: computed while the model runs, it has no fixed size.
 _SIZE_INPUTS: Mapping[str, tuple[int, ...]] = {
     "BROADCAST_TO": (1,),
     "EXPAND_DIMS": (1,),

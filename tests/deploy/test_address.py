@@ -21,7 +21,9 @@ def test_an_address_is_read_and_written(text, host, port):
     assert Address.parse(str(address)) == address
 
 
-@pytest.mark.parametrize("text", ["", "127.0.0.1:1883", "http://x", "mqtt://", "mqtt://x:99999", "mqtt://x/y"])
+@pytest.mark.parametrize(
+    "text", ["", "127.0.0.1:1883", "http://x", "mqtt://", "mqtt://x:99999", "mqtt://x/y"]
+)
 def test_anything_else_is_wrong_usage(text):
     """The error says how to write one."""
     with pytest.raises(WrongUsage):

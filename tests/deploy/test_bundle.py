@@ -1,10 +1,10 @@
 """A bundle is sent only as its manifest describes it."""
 
 import pytest
-from tests.deploy.helpers import write_bundle
 
 from deploy.bundle import load_bundle
 from host_cli.errors import GateNotMet, WrongUsage
+from tests.deploy.helpers import write_bundle
 
 
 def test_a_good_bundle_is_loaded(bundle):

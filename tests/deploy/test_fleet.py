@@ -3,12 +3,12 @@
 from dataclasses import replace
 
 import pytest
-from tests.deploy.fake_device import NOW, make_info, make_report
 
 from contract.codec import encode
 from contract.messages import InstalledModel, Problem, TrustState
 from contract.topics import Topics
 from deploy.fleet import Device, Fleet, Wanted, give_up, judge
+from tests.deploy.fake_device import NOW, make_info, make_report
 
 TOPICS = Topics()
 WANTED = Wanted(5, "a" * 64)

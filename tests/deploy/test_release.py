@@ -3,13 +3,13 @@
 import hashlib
 
 import pytest
-from tests.deploy.helpers import write_bundle
 
 from contract.chunks import split_index
 from contract.stamps import parse_time
 from deploy.bundle import load_bundle
 from deploy.release import ReleasePlan, build_release, cut_blobs
 from host_cli.errors import GateNotMet
+from tests.deploy.helpers import write_bundle
 
 PLAN = ReleasePlan("stable", ("reef-1",), 7, "01jd8z6m5t3q0e9w2k7r4c1xab", 1_800_000_000.0)
 

@@ -1,13 +1,13 @@
 """Whom a release is for."""
 
 import pytest
-from tests.deploy.fake_device import make_info
 
 from contract.codec import encode
 from contract.topics import Topics
 from deploy.fleet import Fleet
 from deploy.targets import choose
 from host_cli.errors import Unreachable, WrongUsage
+from tests.deploy.fake_device import make_info
 
 TOPICS = Topics()
 

@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import subprocess
+import time
 from pathlib import Path
 
 from contract.topics import Topics
@@ -12,6 +13,7 @@ from tests.house.conftest import HOST_BIN, Agent, Broker, wait_for
 
 TOPICS = Topics()
 DEVICE = "board-a"
+SAVED_WITHIN_S = 1.5
 
 
 def publish_files(broker: Broker, publisher: Publisher) -> None:
@@ -128,6 +130,7 @@ def test_an_agent_serves_without_a_broker(broker: Broker, agent: Agent, publishe
     agent.log.unlink()
     agent.start()
     wait_for("a prediction", lambda: predict(agent, bytes(28 * 28))[0] == 200)
+    time.sleep(SAVED_WITHIN_S)
     agent.kill()
     heard: list[bytes] = []
     broker.client.message_callback_add("coral/+/prediction/#", lambda _c, _u, m: heard.append(m.payload))

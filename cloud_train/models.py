@@ -1,0 +1,114 @@
+"""The models that can be trained, made from a seed. Input is pixel / 255, output one probability per label."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cloud_train import files
+from cloud_train.weights import Architecture, Weights
+from host_cli.errors import WrongUsage
+
+CNN3_FILTERS = (32, 64, 128)
+CNN3_DENSE_UNITS = 128
+# Each pooling halves height and width, and the last one needs a pixel left.
+CNN3_MIN_SIDE = 2 ** len(CNN3_FILTERS)
+
+INITIAL_CLIENT = "initial"
+
+
+def build_model(architecture: Architecture) -> Any:
+    """Return an untrained Keras model.
+
+    Args:
+        architecture: its `model` is a key of MODELS.
+
+    Raises:
+        WrongUsage: there is no such model, or the pictures are too small for it.
+    """
+    build = MODELS.get(architecture.model)
+    if build is None:
+        raise WrongUsage("there is no such model", architecture.model, "--model " + "|".join(MODELS))
+    return build(architecture)
+
+
+def initial_weights(architecture: Architecture, seed: int) -> Weights:
+    """Return the common initialisation: the same seed gives the same weights, on every shard.
+
+    Averaging models that started at different points gives nothing: their neurons do not correspond.
+    """
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    tensors = tuple(build_model(architecture).get_weights())
+    return Weights(architecture, INITIAL_CLIENT, num_examples=0, passes=0, tensors=tensors, figures={})
+
+
+def model_with(weights: Weights, where: str) -> Any:
+    """Return a Keras model that holds `weights`.
+
+    Args:
+        weights: of any architecture in MODELS.
+        where: the file they come from, for the error.
+
+    Raises:
+        WrongUsage: the weights are not of the layers that their architecture says.
+    """
+    model = build_model(weights.architecture)
+    expected = [tuple(weight.shape) for weight in model.weights]
+    found = [tensor.shape for tensor in weights.tensors]
+    if found != expected:
+        what = f"it has layers of the shapes {found}, {weights.architecture.model} has {expected}"
+        raise WrongUsage(what, where, "give weights of the same model")
+    model.set_weights(list(weights.tensors))
+    return model
+
+
+def save_model(weights: Weights, path: Path) -> None:
+    """Write weights as a `.keras` file."""
+    model = model_with(weights, str(path))
+    files.write_with(path, model.save)
+
+
+def load_model(path: Path) -> Any:
+    """Read a `.keras` file.
+
+    Raises:
+        WrongUsage: it is missing, damaged, or no classifier of pictures.
+    """
+    import keras
+
+    hint = "give the model.keras that `cloud-train run` wrote"
+    if not path.is_file():
+        raise WrongUsage("there is no such file", str(path), hint)
+    try:
+        model = keras.saving.load_model(path, compile=False)
+    except Exception as error:  # Keras has no error of its own: zip, JSON, HDF5 and Python errors all occur
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise WrongUsage(f"it is no whole Keras model: {reason}", str(path), hint) from error
+    if len(model.input_shape) != 4 or len(model.output_shape) != 2:
+        what = f"it maps {model.input_shape} to {model.output_shape}, not pictures to one score per label"
+        raise WrongUsage(what, str(path), hint)
+    return model
+
+
+def _build_cnn3(architecture: Architecture) -> Any:
+    import keras
+    from keras import layers
+
+    height, width, _ = architecture.image_shape
+    if min(height, width) < CNN3_MIN_SIDE:
+        what = f"pictures of {height} x {width} are too small for cnn3"
+        raise WrongUsage(what, "--model cnn3", f"pictures of at least {CNN3_MIN_SIDE} x {CNN3_MIN_SIDE}")
+    # ReLU6 costs no accuracy here, and its fixed range 0 to 6 leaves int8 no outliers to make room for.
+    model = keras.Sequential(name="cnn3")
+    model.add(keras.Input(architecture.image_shape))  # (height, width, channels) float32, 0 to 1
+    for filters in CNN3_FILTERS:
+        model.add(layers.Conv2D(filters, 3, padding="same", activation="relu6"))
+        model.add(layers.MaxPooling2D(2))
+    model.add(layers.Flatten())
+    model.add(layers.Dense(CNN3_DENSE_UNITS, activation="relu6"))
+    model.add(layers.Dense(architecture.classes, activation="softmax"))
+    return model
+
+
+MODELS: dict[str, Callable[[Architecture], Any]] = {"cnn3": _build_cnn3}

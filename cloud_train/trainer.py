@@ -1,0 +1,137 @@
+"""Trains one model on one computer, and measures one. TensorFlow is imported here."""
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cloud_train.models import load_model, model_with
+from cloud_train.recipe import Recipe
+from cloud_train.samples import BadSamples, Samples
+from cloud_train.weights import Weights
+from host_cli.errors import Failed, WrongUsage
+
+Advance = Callable[[float], None]
+
+# Steps that TensorFlow takes between two looks at Python: fewer cost time, more make the progress jumpy.
+STEPS_PER_CALL = 20
+EVALUATION_BATCH_SIZE = 500
+PIXEL_MAX = 255.0
+
+
+def fit(
+    samples: Samples, start: Weights, recipe: Recipe, *, epochs: int, client: str, advance: Advance
+) -> Weights:
+    """Train from `start` and return the shard update.
+
+    The shuffle and the learning rate of a pass follow from the recipe and the number of passes before it,
+    so that two times one epoch and one time two see the same pictures in the same order.
+
+    Args:
+        samples: x (N, height, width, channels) uint8, y (N,) int64, as the architecture of `start` says.
+        start: where training begins.
+        recipe: hyperparameters.
+        epochs: passes over `samples`, at least 1.
+        client: who trains; names the update.
+        advance: called with the number of pictures done since the last call.
+
+    Raises:
+        Failed: the loss is no longer a number.
+    """
+    import keras
+
+    started = time.monotonic()
+    keras.utils.set_random_seed(recipe.seed)
+    model = model_with(start, client)
+    optimizer = keras.optimizers.Adam(learning_rate=recipe.learning_rate)
+    _compile(model, optimizer)
+    loss = math.nan
+    for passes in range(start.passes, start.passes + epochs):
+        optimizer.learning_rate.assign(recipe.learning_rate_of(passes))
+        batches = _batches(samples, recipe, passes)
+        history = model.fit(batches, verbose=0, callbacks=[_meter(samples, recipe, advance)])
+        loss = float(history.history["loss"][-1])
+        _check_loss(loss, client)
+    return Weights(
+        architecture=start.architecture,
+        client=client,
+        num_examples=len(samples.y),
+        passes=start.passes + epochs,
+        tensors=tuple(model.get_weights()),
+        figures={"loss": loss, "seconds": time.monotonic() - started},
+    )
+
+
+def evaluate(weights: Weights, samples: Samples, where: str) -> dict[str, float]:
+    """Return accuracy (0 to 1) and loss (mean cross-entropy in nats) of weights on held-out samples."""
+    return _measure(model_with(weights, where), samples)
+
+
+def evaluate_file(path: Path, samples: Samples, data: Path) -> dict[str, float]:
+    """Return accuracy and loss of a `.keras` file.
+
+    Raises:
+        WrongUsage: the file is no such model, or the samples are not for it.
+    """
+    model = load_model(path)
+    try:
+        samples.check_fits(model.input_shape[1:], model.output_shape[1])
+    except BadSamples as error:
+        raise WrongUsage(str(error), str(data), "give the test.npz of the data the model learned from") from error
+    return _measure(model, samples)
+
+
+def _measure(model: Any, samples: Samples) -> dict[str, float]:
+    _compile(model, "sgd")  # the optimizer is never used, but Keras 3 demands one to measure
+    pixels = samples.x.astype(np.float32) / PIXEL_MAX  # (N, height, width, channels), 0 to 1
+    found = model.evaluate(pixels, samples.y, batch_size=EVALUATION_BATCH_SIZE, verbose=0, return_dict=True)
+    return {"accuracy": float(found["accuracy"]), "loss": float(found["loss"])}
+
+
+def _compile(model: Any, optimizer: Any) -> None:
+    model.compile(
+        optimizer=optimizer,
+        loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+        steps_per_execution=STEPS_PER_CALL,
+    )
+
+
+def _batches(samples: Samples, recipe: Recipe, passes: int) -> Any:
+    # Pixels stay uint8 until a batch needs them: 60,000 pictures as float32 would be 188 MB.
+    import tensorflow as tf
+
+    order = np.random.default_rng((recipe.seed, passes)).permutation(len(samples.y))
+    shuffled = tf.data.Dataset.from_tensor_slices((samples.x[order], samples.y[order]))
+    return shuffled.batch(recipe.batch_size).map(_scale).prefetch(tf.data.AUTOTUNE)
+
+
+def _scale(pixels: Any, labels: Any) -> tuple[Any, Any]:
+    import tensorflow as tf
+
+    return tf.cast(pixels, tf.float32) / PIXEL_MAX, labels
+
+
+def _meter(samples: Samples, recipe: Recipe, advance: Advance) -> Any:
+    # Counts the pictures of one pass; the last batch may be short.
+    import keras
+
+    class Meter(keras.callbacks.Callback):  # type: ignore[misc]
+        """Tells the caller how many pictures are done."""
+
+        done = 0
+
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            now = min(len(samples.y), (batch + 1) * recipe.batch_size)
+            advance(now - self.done)
+            self.done = now
+
+    return Meter()
+
+
+def _check_loss(loss: float, client: str) -> None:
+    if not math.isfinite(loss):
+        raise Failed(f"the loss became {loss}", client, "a smaller --learning-rate")

@@ -1,0 +1,146 @@
+"""Post-training quantization: the module that knows Keras and the TensorFlow Lite converter."""
+
+import logging
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contract.artifacts import Preprocessing
+from host_cli.errors import Failed, WrongUsage
+from quantize.data import Pixels
+from quantize.quiet import quiet
+
+BATCH = 256
+IO_TYPES = ("uint8", "int8", "float32")
+
+Advance = Callable[[float], None]
+Floats = NDArray[np.float32]
+
+
+def load_keras(path: Path) -> Any:
+    """Load a `.keras` file without running code from it.
+
+    Raises:
+        WrongUsage: not a `.keras` file, one with code in it, or no classifier of pictures.
+    """
+    if not path.is_file() or not zipfile.is_zipfile(path):
+        raise WrongUsage("not a .keras file", str(path), "save the model with model.save('model.keras')")
+    try:
+        with quiet():
+            import keras
+
+            model = keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises whatever the damaged part raises.
+        what = f"cannot load the model: {type(error).__name__}: {error}".splitlines()[0][:200]
+        hint = "save it again with builtin layers only: model.save('model.keras')"
+        raise WrongUsage(what, str(path), hint) from error
+    _require_classifier(model, path)
+    return model
+
+
+def _require_classifier(model: Any, path: Path) -> None:
+    inputs, outputs = model.inputs or [], model.outputs or []
+    good = len(inputs) == len(outputs) == 1 and len(inputs[0].shape) == 4 and len(outputs[0].shape) == 2
+    if not good or None in (*inputs[0].shape[1:], outputs[0].shape[1]):
+        shapes = f"{[tuple(x.shape) for x in inputs]} -> {[tuple(x.shape) for x in outputs]}"
+        hint = "one input (batch, height, width, channels), one output (batch, classes)"
+        raise WrongUsage(f"not a classifier of pictures: {shapes}", str(path), hint)
+
+
+def input_shape(model: Any) -> tuple[int, int, int]:
+    """Return height, width and channels of the model's input."""
+    height, width, channels = (int(size) for size in model.inputs[0].shape[1:])
+    return height, width, channels
+
+
+def count_classes(model: Any) -> int:
+    """Return how many scores the model gives."""
+    return int(model.outputs[0].shape[1])
+
+
+def to_real(pixels: Pixels, preprocessing: Preprocessing) -> Floats:
+    """Return pixel * scale + offset, float32, in the shape of `pixels`."""
+    real = np.arange(256, dtype=np.float64) * preprocessing.scale + preprocessing.offset
+    found: Floats = real.astype(np.float32)[pixels]
+    return found
+
+
+def predict_float(model: Any, pixels: Pixels, preprocessing: Preprocessing, advance: Advance) -> Floats:
+    """Run the float model.
+
+    Args:
+        model: the Keras model; batch open or 1.
+        pixels: (N, H, W, C) uint8.
+        preprocessing: what the model expects.
+        advance: told of every batch that is done.
+
+    Returns:
+        Scores, (N, classes) float32.
+    """
+    batch = model.inputs[0].shape[0] or BATCH
+    scores = []
+    for start in range(0, len(pixels), batch):
+        part = to_real(pixels[start : start + batch], preprocessing)
+        scores.append(np.asarray(model.predict_on_batch(part), dtype=np.float32))
+        advance(len(part))
+    return np.concatenate(scores)
+
+
+def convert(model: Any, samples: Floats, *, io: str = "uint8", advance: Advance) -> bytes:
+    """Make a model int8, with fixed sizes and batch 1.
+
+    Args:
+        model: the Keras model.
+        samples: calibration pictures as real values, (N, H, W, C).
+        io: dtype of input and output: `uint8`, `int8` or `float32`.
+        advance: told of every calibration sample.
+
+    Returns:
+        The .tflite file.
+
+    Raises:
+        Failed: the converter gave up.
+    """
+    with quiet():
+        import tensorflow as tf
+
+    def calibrate() -> Iterator[list[Floats]]:
+        for number in range(len(samples)):
+            yield [samples[number : number + 1]]
+            advance(1)
+
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    converter = tf.lite.TFLiteConverter.from_keras_model(_with_batch_of_one(model))
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = calibrate
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = converter.inference_output_type = getattr(tf, io)
+    # One scale per channel in a dense layer is read wrongly, without an error, by TensorFlow Lite 2.5.
+    converter._experimental_disable_per_channel_quantization_for_dense_layers = True
+    try:
+        with quiet():
+            content: bytes = converter.convert()
+    except Exception as error:  # The converter lets through whatever went wrong below it.
+        what = f"the converter gave up: {type(error).__name__}: {error}".splitlines()[0][:300]
+        raise Failed(what, "post-training quantization", "use layers that have an int8 form") from error
+    return content
+
+
+def _with_batch_of_one(model: Any) -> Any:
+    """Wrap a model so that every size is fixed; the names make the same model give the same bytes."""
+    import keras
+
+    entry = keras.Input(batch_shape=(1, *input_shape(model)), name="image")
+    return keras.Model(entry, model(entry, training=False), name="classifier")
+
+
+def name_versions() -> dict[str, str]:
+    """Return the versions of the libraries that made the file."""
+    import keras
+    import tensorflow as tf
+
+    return {"tensorflow": tf.__version__, "keras": keras.__version__}

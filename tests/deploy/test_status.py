@@ -1,0 +1,60 @@
+"""What a fleet looks like from outside."""
+
+import time
+
+import pytest
+
+from contract.messages import InstalledModel, Problem
+from deploy.fleet import Device
+from deploy.status import as_json, as_table, read_status
+from host_cli.errors import Unreachable
+from tests.deploy.fake_device import NOW, FakeDevice
+
+
+def test_an_active_device_is_shown_with_what_it_runs(device, address, base):
+    """Status, model, version, phase; null for what nobody measured."""
+    device.report("active", 1, current=InstalledModel("toy", "3", "a" * 64, NOW))
+    (found,) = read_status(address, base, None)
+    assert as_json(found) == {
+        "device": "reef-1",
+        "status": "online",
+        "model": "toy",
+        "version": "3",
+        "phase": "active",
+        "p50_ms": None,
+        "temp_c": None,
+        "predictions": None,
+        "problems": [],
+    }
+
+
+def test_a_device_that_vanished_is_offline(address, base):
+    """Its last will speaks, its birth document stays."""
+    FakeDevice(address, base, "reef-1").__enter__().crash()
+    deadline = time.monotonic() + 5
+    while (found := read_status(address, base, "reef-1")[0]).online and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert as_json(found)["status"] == "offline" and found.info is not None
+
+
+def test_an_error_and_staleness_are_problems(device, address, base):
+    """With the device's own words."""
+    device.report("failed", 1, error=Problem("selftest", "golden samples differ"), stale=True)
+    (found,) = read_status(address, base, "reef-1")
+    problems = as_json(found)["problems"]
+    assert [one["code"] for one in problems] == ["selftest", "stale"]
+    assert problems[0]["message"] == "golden samples differ"
+
+
+def test_an_unknown_name_is_unreachable(address, base):
+    """A typing error is not an empty table."""
+    with pytest.raises(Unreachable, match="never heard of reef-9"):
+        read_status(address, base, "reef-9")
+
+
+def test_the_table_fits_a_terminal():
+    """80 columns, also with the longest names; what is unknown is a dash."""
+    text = as_table([Device("d" * 63, online=True), Device("reef-1")])
+    assert max(len(line) for line in text.splitlines()) <= 80
+    assert "reef-1" in text and "online" in text and "-" in text
+    assert as_table([]) == "no device has connected yet"

@@ -1,0 +1,238 @@
+import shutil
+
+import numpy as np
+import pytest
+
+from contract.artifacts import TensorSpec
+from edge_agent import classifier
+from edge_agent.classifier import Classifier
+from edge_agent.errors import ModelError, RequestError
+
+
+class FakeInterpreter:
+    """An interpreter with the shapes, answers and faults that a test wants."""
+
+    inputs = ((1, 2, 2, 1), np.uint8, (1.0, 0))
+    outputs = ((1, 3), np.uint8, (1 / 256, 0))
+    answer = np.array([[0, 0, 0]], np.uint8)
+    failure = None
+    extra_inputs = 0
+    loads = ""
+
+    def __init__(self, model_path, experimental_delegates=None):
+        self.given = experimental_delegates
+
+    def allocate_tensors(self):
+        if self.loads:
+            raise RuntimeError(self.loads)
+
+    def get_input_details(self):
+        return [self._detail(0, *self.inputs)] * (1 + self.extra_inputs)
+
+    def get_output_details(self):
+        return [self._detail(1, *self.outputs)]
+
+    def set_tensor(self, index, value):
+        assert index == 0
+
+    def invoke(self):
+        if self.failure:
+            raise RuntimeError(self.failure)
+
+    def get_tensor(self, index):
+        assert index == 1
+        return self.answer
+
+    @staticmethod
+    def _detail(index, shape, dtype, quantization):
+        fixed = np.array([abs(size) for size in shape])
+        return {
+            "name": "t",
+            "index": index,
+            "shape": fixed,
+            "shape_signature": np.array(shape),
+            "dtype": dtype,
+            "quantization": quantization,
+        }
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    """Classifiers that run on an interpreter with these attributes."""
+
+    def build(top_k=3, labels=("a", "b", "c"), **attributes):
+        interpreter = type("Interpreter", (FakeInterpreter,), attributes)
+        monkeypatch.setattr(classifier, "_import_runtime", lambda: classifier._Runtime("fake 1", interpreter))
+        return Classifier("model", labels, top_k)
+
+    return build
+
+
+@pytest.fixture
+def tiny(tiny_files, tiny_labels):
+    return Classifier(tiny_files.model, tiny_labels, 3)
+
+
+def code_of(raised):
+    return raised.value.code
+
+
+def test_model_tells_what_it_takes_and_gives(tiny):
+    """Shapes, dtypes and quantization are those of the file."""
+    (taken,), (given,) = tiny.inputs, tiny.outputs
+    assert (taken.shape, taken.dtype, taken.zero_point) == ((1, 28, 28, 1), "uint8", 0)
+    assert taken.scale == pytest.approx(1 / 255)
+    assert (given.shape, given.dtype) == ((1, 10), "uint8")
+    assert tiny.runtime.split()[0] in ("tflite_runtime", "ai_edge_litert", "tensorflow")
+    assert tiny.backend == "cpu"
+
+
+def test_golden_samples_get_their_recorded_answers(tiny, golden):
+    """The interpreter answers what the model's maker saw, within one LSB."""
+    for sample, expected in zip(*golden):
+        answer = tiny.run(sample[np.newaxis])
+        assert np.abs(answer[0].astype(int) - expected).max() <= 1
+
+
+def test_answer_is_a_copy(tiny, golden):
+    """A later run leaves an earlier answer alone."""
+    inputs, _ = golden
+    first = tiny.run(inputs[0][np.newaxis])
+    kept = first.copy()
+    second = tiny.run(inputs[1][np.newaxis])
+    assert (first == kept).all() and (second != first).any()
+
+
+def test_best_labels_come_first(tiny, golden, tiny_labels):
+    """Candidates carry label, class and the real score, best first."""
+    inputs, outputs = golden
+    top = tiny.classify(inputs[3][np.newaxis])
+    assert [candidate.id for candidate in top][0] == outputs[3].argmax() == 3
+    assert top[0].label == tiny_labels[3]
+    assert top[0].score == pytest.approx(outputs[3].max() / 256)
+    assert len(top) == 3 and top[0].score >= top[1].score >= top[2].score
+
+
+def test_equal_scores_keep_the_order_of_classes(fake):
+    """Among equals the lower class is first."""
+    top = fake(answer=np.array([[7, 9, 9]], np.uint8)).classify(np.zeros((1, 2, 2, 1), np.uint8))
+    assert [candidate.id for candidate in top] == [1, 2, 0]
+
+
+@pytest.mark.parametrize(
+    ("answer", "outputs", "expected"),
+    [
+        (np.array([[255, 0, 128]], np.uint8), ((1, 3), np.uint8, (1 / 128, 0)), (1.0, 1.0, 0.0)),
+        (np.array([[-128, 127, 0]], np.int8), ((1, 3), np.int8, (1 / 256, -128)), (255 / 256, 0.5, 0.0)),
+        (np.array([[0.25, -1.0, 3.0]], np.float32), ((1, 3), np.float32, (0.0, 0)), (1.0, 0.25, 0.0)),
+    ],
+)
+def test_scores_are_real_and_between_0_and_1(fake, answer, outputs, expected):
+    """Scale and zero point are undone, then the score is clipped; the order is that of the raw answer."""
+    top = fake(answer=answer, outputs=outputs).classify(np.zeros((1, 2, 2, 1), np.uint8))
+    assert tuple(candidate.score for candidate in top) == pytest.approx(expected)
+
+
+def test_top_k_bounds_the_answer(fake):
+    """No more candidates than asked for, and no more than classes."""
+    tensor = np.zeros((1, 2, 2, 1), np.uint8)
+    assert len(fake(top_k=1).classify(tensor)) == 1
+    assert len(fake(top_k=50).classify(tensor)) == 3
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        np.zeros((28, 28, 1), np.uint8),
+        np.zeros((1, 28, 28, 3), np.uint8),
+        np.zeros((1, 28, 28, 1), np.float32),
+    ],
+)
+def test_wrong_input_is_the_clients_mistake(tiny, tensor):
+    """Another shape or dtype is refused before the interpreter sees it."""
+    with pytest.raises(RequestError) as raised:
+        tiny.run(tensor)
+    assert code_of(raised) == "bad_input"
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model", None])
+def test_broken_file_is_told_by_a_code(tmp_path, tiny_files, tiny_labels, content):
+    """An empty, foreign or absent file is `model_unreadable`."""
+    path = tmp_path / "broken.tflite"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ModelError) as raised:
+        Classifier(path, tiny_labels, 3)
+    assert code_of(raised) == "model_unreadable"
+
+
+def test_truncated_model_is_told_by_a_code(tmp_path, tiny_files, tiny_labels):
+    """Half a model is `model_unreadable`."""
+    path = tmp_path / "half.tflite"
+    shutil.copy(str(tiny_files.model), str(path))
+    with path.open("r+b") as file:
+        file.truncate(2000)
+    with pytest.raises(ModelError) as raised:
+        Classifier(path, tiny_labels, 3)
+    assert code_of(raised) == "model_unreadable"
+
+
+def test_labels_must_name_every_class(tiny_files):
+    """A label too few or too many is refused."""
+    with pytest.raises(ModelError) as raised:
+        Classifier(tiny_files.model, ("a", "b"), 3)
+    assert code_of(raised) == "labels_mismatch"
+
+
+@pytest.mark.parametrize(
+    ("attributes", "code"),
+    [
+        ({"extra_inputs": 1}, "model_input"),
+        ({"inputs": ((-1, 2, 2, 1), np.uint8, (1.0, 0))}, "model_not_static"),
+        ({"inputs": ((1, 2, 2, 1), np.complex64, (0.0, 0))}, "model_input"),
+        ({"outputs": ((1, 3, 3), np.uint8, (1.0, 0))}, "model_output"),
+        ({"outputs": ((1, 3), np.int32, (1.0, 0))}, "model_output"),
+        ({"loads": "Encountered unresolved custom op: edgetpu-custom-op."}, "model_needs_edgetpu"),
+        ({"loads": "Didn't find op for builtin opcode"}, "model_unreadable"),
+    ],
+)
+def test_model_that_cannot_be_served_is_told_by_a_code(fake, attributes, code):
+    """Each reason has its own code, and no traceback."""
+    with pytest.raises(ModelError) as raised:
+        fake(**attributes)
+    assert code_of(raised) == code
+
+
+def test_interpreter_that_gives_up_is_told_by_a_code(fake):
+    """A failing run is `model_run`."""
+    with pytest.raises(ModelError) as raised:
+        fake(failure="node 3 failed").run(np.zeros((1, 2, 2, 1), np.uint8))
+    assert code_of(raised) == "model_run"
+
+
+def test_not_a_number_is_no_answer(fake):
+    """NaN never becomes a score."""
+    broken = fake(answer=np.array([[0.1, np.nan, 0.2]], np.float32), outputs=((1, 3), np.float32, (0.0, 0)))
+    with pytest.raises(ModelError) as raised:
+        broken.classify(np.zeros((1, 2, 2, 1), np.uint8))
+    assert code_of(raised) == "model_not_finite"
+
+
+def test_edge_tpu_is_refused_until_it_is_supported(tiny_files, tiny_labels):
+    """Who asks for an Edge TPU is told so; the CPU is not used in its place in silence."""
+    with pytest.raises(ModelError) as raised:
+        Classifier(tiny_files.model, tiny_labels, 3, edgetpu="pci:0")
+    assert code_of(raised) == "edgetpu_unsupported"
+
+
+def test_missing_interpreter_is_told_by_a_code(monkeypatch, tiny_files, tiny_labels):
+    """Without any TFLite package the reason is `runtime_missing`."""
+    monkeypatch.setattr(classifier, "_RUNTIMES", (("no_such_package", "no_such_package.interpreter"),))
+    with pytest.raises(ModelError) as raised:
+        Classifier(tiny_files.model, tiny_labels, 3)
+    assert code_of(raised) == "runtime_missing"
+
+
+def test_specs_are_contract_types(tiny):
+    """What the model takes can be compared with a release manifest."""
+    assert all(isinstance(spec, TensorSpec) for spec in tiny.inputs + tiny.outputs)
