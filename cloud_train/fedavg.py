@@ -1,10 +1,7 @@
-"""FedAvg: the average of shard updates, each weighted by its number of examples. Only numpy.
-
-Source: McMahan et al., Communication-Efficient Learning of Deep Networks from Decentralized Data, 2017,
-arXiv:1602.05629, Algorithm 1.
-"""
+"""FedAvg: the average of shard updates by number of examples, and the server's momentum. Only numpy."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,6 +9,7 @@ from cloud_train.samples import Array
 from cloud_train.weights import Weights
 
 AVERAGE_CLIENT = "average"
+VELOCITY_CLIENT = "velocity"
 
 
 class BadUpdate(ValueError):
@@ -38,6 +36,9 @@ def average(updates: Sequence[Weights]) -> Weights:
 
     Raises:
         BadUpdate: an update has no examples, other shapes than the first, or values that are not finite.
+
+    Source: McMahan et al., Communication-Efficient Learning of Deep Networks from Decentralized Data, 2017,
+    arXiv:1602.05629, Algorithm 1.
     """
     ordered = sorted(updates, key=lambda update: (update.client, update.digest()))
     if not ordered:
@@ -55,6 +56,35 @@ def average(updates: Sequence[Weights]) -> Weights:
         tensors=tuple(_blend(same, shares) for same in tensors),
         figures={},
     )
+
+
+def advance(before: Weights, averaged: Weights, velocity: Weights | None, momentum: float) -> tuple[Weights, Weights]:
+    """Go from the last round's weights past the new average, in the direction that held over the rounds.
+
+    With step = averaged - before: velocity' = momentum * velocity + step, and
+    weights' = before + step + momentum * velocity'. Momentum 0 leaves the average as it is.
+
+    Args:
+        before: what the round started from.
+        averaged: the average of its updates.
+        velocity: as the last round returned it, None in the first.
+        momentum: 0 to 1, without 1.
+
+    Returns:
+        The weights the next round starts from, and the velocity.
+
+    Source: Hsu et al., Measuring the Effects of Non-Identical Data Distribution for Federated Visual
+    Classification, 2019, arXiv:1909.06335, section 4.3 (FedAvgM, Nesterov form).
+    """
+    held = velocity.tensors if velocity else tuple(np.zeros_like(tensor) for tensor in before.tensors)
+    weights, velocities = [], []
+    for old, new, speed in zip(before.tensors, averaged.tensors, held, strict=True):
+        speed64 = momentum * speed.astype(np.float64) + (new.astype(np.float64) - old)
+        velocities.append(speed64.astype(np.float32))
+        # Not old + (new - old): without momentum the average must come out to the last bit.
+        weights.append((new + momentum * speed64).astype(np.float32))
+    moved = replace(averaged, tensors=tuple(weights))
+    return moved, replace(averaged, client=VELOCITY_CLIENT, tensors=tuple(velocities))
 
 
 def _blend(tensors: Sequence[Array], shares: Sequence[float]) -> Array:

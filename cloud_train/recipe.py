@@ -8,11 +8,12 @@ DEFAULT_MODEL = "cnn3"
 DEFAULT_BATCH_SIZE = 32
 DEFAULT_LEARNING_RATE = 2e-3
 DEFAULT_DECAY = 0.6
+DEFAULT_MOMENTUM = 0.5
 
 
 @dataclass(frozen=True)
 class Recipe(Record):
-    """Adam, started afresh in each round, with a learning rate that falls from pass to pass.
+    """Adam, started afresh in each pass, with a learning rate that falls from pass to pass.
 
     A high rate brings the first round far; a low one keeps later shards close enough to be averaged.
     """

@@ -27,8 +27,9 @@ def fit(
 ) -> Weights:
     """Train from `start` and return the shard update.
 
-    The shuffle and the learning rate of a pass follow from the recipe and the number of passes before it,
-    so that two times one epoch and one time two see the same pictures in the same order.
+    A pass depends on nothing but the weights, the recipe and the number of passes before it: Adam starts
+    afresh, shuffle and learning rate follow from that number. So two calls of one epoch give what one call
+    of two gives, and a run can be continued from its weights alone.
 
     Args:
         samples: x (N, height, width, channels) uint8, y (N,) int64, as the architecture of `start` says.
@@ -50,7 +51,7 @@ def fit(
     _compile(model, optimizer)
     loss = math.nan
     for passes in range(start.passes, start.passes + epochs):
-        optimizer.learning_rate.assign(recipe.learning_rate_of(passes))
+        _restart(optimizer, recipe.learning_rate_of(passes))
         batches = _batches(samples, recipe, passes)
         history = model.fit(batches, verbose=0, callbacks=[_meter(samples, recipe, advance)])
         loss = float(history.history["loss"][-1])
@@ -98,6 +99,12 @@ def _compile(model: Any, optimizer: Any) -> None:
         metrics=["accuracy"],
         steps_per_execution=STEPS_PER_CALL,
     )
+
+
+def _restart(optimizer: Any, learning_rate: float) -> None:
+    for variable in optimizer.variables:  # step counter and moments
+        variable.assign(np.zeros(variable.shape))
+    optimizer.learning_rate.assign(learning_rate)
 
 
 def _batches(samples: Samples, recipe: Recipe, passes: int) -> Any:

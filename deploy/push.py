@@ -90,10 +90,7 @@ def push(order: Order, say: Say) -> Result:
         sequence = reserve_sequence(order.fleet, known)
         release = _build(bundle, blobs, order, targets, sequence)
         retention = _retain(topics, blobs, targets, release, key)
-        with progress(
-            "publishing", sum(len(fact.payload) for fact in retention.blob_facts()), "bytes"
-        ) as bar:
-            sent = publish_release(link, retention, bar)
+        sent = _publish(link, retention)
         say(f"published release {sequence}: {bundle.manifest.name} {bundle.manifest.version}")
         watch = Watch(link, fleet, retention, Wanted(sequence, blobs["model"].ref.sha256), say)
         outcomes = watch.wait_for(targets.waited_for, order.timeout_s) if order.wait else []
@@ -106,6 +103,12 @@ def push(order: Order, say: Say) -> Result:
         model_bytes=bundle.manifest.model.size,
         chunks=retention.chunks,
     )
+
+
+def _publish(link: Link, retention: Retention) -> int:
+    total_bytes = sum(len(fact.payload) for fact in retention.blob_facts())
+    with progress("publishing", total_bytes, "bytes") as advance:
+        return publish_release(link, retention, advance)
 
 
 def _call_the_roll(link: Link, fleet: Fleet, topics: Topics, channel: str) -> bytes | None:
@@ -122,11 +125,13 @@ def _call_the_roll(link: Link, fleet: Fleet, topics: Topics, channel: str) -> by
 
 
 def _known_sequences(fleet: Fleet, targets: Targets, channel_release: bytes | None, root: Root) -> list[int]:
-    """Return every sequence that a target has seen, or will see on the broker."""
-    devices = [fleet.get(name) for name in targets.waited_for]
-    wires = [channel_release, *(device.desired for device in devices)]
+    """Return every sequence that a target will see on the broker, or that any device has seen.
+
+    Also the devices that are offline count: the release waits for them, and below what they know they refuse.
+    """
+    wires = [channel_release, *(fleet.get(name).desired for name in targets.waited_for)]
     found = [read_sequence(wire, root) for wire in wires if wire is not None]
-    return found + [device.report.trust.sequence_high for device in devices if device.report is not None]
+    return found + [one.report.trust.sequence_high for one in fleet.known() if one.report is not None]
 
 
 def read_sequence(wire: bytes, root: Root) -> int:

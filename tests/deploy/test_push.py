@@ -136,6 +136,14 @@ def test_sequences_go_above_what_the_broker_and_the_devices_know(send, device, l
     assert send("reef-1", wait=False).sequence == 43
 
 
+def test_a_device_that_is_offline_counts_for_the_sequence(send, device, address, base):
+    """The channel's release waits for it, and it would refuse a number below what it knows."""
+    with FakeDevice(address, base, "reef-2") as second:
+        second.report("active", 70, trust=TrustState(1, 70, 0))
+        second.send(second.topics.status("reef-2"), b"offline")
+        assert send(wait=False).sequence == 71
+
+
 def test_a_strangers_release_does_not_push_the_sequence_up(fleet, tmp_path, send, device, link, topics):
     """A release that our key did not sign could claim the highest number there is."""
     root = load_root(fleet)

@@ -4,7 +4,6 @@ import json
 import signal
 import sqlite3
 import subprocess
-import tempfile
 import time
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from tests.house.conftest import HOST_BIN, Agent, Broker, wait_for
 from tests.house.test_push_story import DEVICE, order, predict, publish_files
 
 TOPICS = Topics()
+SUBSCRIBED_WITHIN_S = 0.3
 
 
 @pytest.fixture
@@ -34,14 +34,18 @@ def golden_sample() -> "tuple[np.ndarray, int]":
         return golden["inputs"][0], int(golden["outputs"][0].argmax())
 
 
-def ask(broker: Broker, payload: bytes, *more: str) -> "dict[str, object]":
-    """Ask with mosquitto_rr, which waits for one answer."""
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(payload)
-        file.flush()
-        command = ["mosquitto_rr", "-p", str(broker.port), "-t", TOPICS.infer(DEVICE), "-f", file.name]
-        done = subprocess.run([*command, "-W", "10", *more], capture_output=True, timeout=20, check=True)
-    found: dict[str, object] = json.loads(done.stdout)
+def ask(broker: Broker, payload: bytes, reply_to: str, version: str = "5") -> "dict[str, object]":
+    """Ask with mosquitto_pub, hear the answer with mosquitto_sub."""
+    where = ["-p", str(broker.port), "-V", version]
+    reader = subprocess.Popen(
+        ["mosquitto_sub", *where, "-t", reply_to, "-C", "1", "-W", "10"], stdout=subprocess.PIPE
+    )
+    time.sleep(SUBSCRIBED_WITHIN_S)
+    reply = ["-D", "publish", "response-topic", reply_to] if version == "5" else []
+    request = ["mosquitto_pub", *where, "-t", TOPICS.infer(DEVICE), "-s", *reply]
+    subprocess.run(request, input=payload, timeout=20, check=True)
+    printed, _ = reader.communicate(timeout=20)
+    found: dict[str, object] = json.loads(printed)
     return found
 
 
@@ -56,7 +60,7 @@ def png(pixels: np.ndarray, folder: Path) -> bytes:
 def test_a_raw_picture_with_mqtt_5_is_answered(broker: Broker, serving: Agent, tmp_path: Path) -> None:
     """The response topic is the client's own."""
     pixels, label_id = golden_sample()
-    answer = ask(broker, png(pixels, tmp_path), "-V", "5", "-e", TOPICS.client("me"))
+    answer = ask(broker, png(pixels, tmp_path), TOPICS.client("me"))
     assert answer.get("error") is None
     assert (answer["status"], answer["label_id"], answer["source"]) == ("ok", label_id, "mqtt")
 
@@ -65,7 +69,7 @@ def test_json_with_mqtt_3_1_1_is_answered_on_the_devices_own_topic(broker: Broke
     """A picture or the bare tensor; the transaction comes back."""
     pixels, label_id = golden_sample()
     request = {"v": 1, "transaction": "t-9", "array": pixels.reshape(-1).tolist()}
-    answer = ask(broker, json.dumps(request).encode(), "-V", "mqttv311", "-e", TOPICS.infer_response(DEVICE))
+    answer = ask(broker, json.dumps(request).encode(), TOPICS.infer_response(DEVICE), "mqttv311")
     assert (answer["transaction"], answer["label_id"]) == ("t-9", label_id)
 
 
@@ -83,7 +87,7 @@ def test_a_bad_request_is_told_so_and_the_agent_goes_on(
     broker: Broker, serving: Agent, payload: bytes, code: str
 ) -> None:
     """A clear error to the sender, nothing else."""
-    answer = ask(broker, payload, "-V", "5", "-e", TOPICS.client("me"))
+    answer = ask(broker, payload, TOPICS.client("me"))
     assert answer["status"] == "error"
     assert answer["error"]["code"] == code  # type: ignore[index]
     assert predict(serving, bytes(28 * 28))[0] == 200
@@ -99,7 +103,7 @@ def test_a_requester_cannot_make_a_device_publish_elsewhere(broker: Broker, serv
     to = ["-p", str(broker.port), "-t", TOPICS.infer(DEVICE)]
     reply = ["-D", "publish", "response-topic", victim]
     subprocess.run(["mosquitto_pub", "-V", "5", *to, "-m", "{}", *reply], check=True)
-    ask(broker, b"{}", "-V", "5", "-e", TOPICS.client("me"))
+    ask(broker, b"{}", TOPICS.client("me"))
     assert broker.heard[victim] == b"online"
 
 
@@ -118,7 +122,7 @@ def test_predictions_are_read_with_mosquitto_sub(broker: Broker, serving: Agent)
         "10",
     ]
     reader = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    time.sleep(0.3)
+    time.sleep(SUBSCRIBED_WITHIN_S)
     predict(serving, bytes(28 * 28))
     predict(serving, bytes(28 * 28))
     printed, _ = reader.communicate(timeout=15)

@@ -1,0 +1,71 @@
+"""A worker program that behaves badly: `python stand_in_worker.py FAULT FD`. It loads nothing and is always ready."""
+
+import os
+import signal
+import socket
+import sys
+import time
+
+from edge_agent.frames import ANSWERED, CLASSIFY, LOAD, READY, TESTED, receive, send
+
+_SPEC = {"name": "x", "shape": [1, 2, 2, 1], "dtype": "uint8"}
+_ANSWERS = {
+    LOAD: {"is": READY, "runtime": "stand-in 1", "backend": "cpu", "inputs": [_SPEC], "outputs": [_SPEC]},
+    CLASSIFY: {
+        "is": ANSWERED,
+        "top": [{"label": "a", "id": 0, "score": 1.0}],
+        "preprocess_ms": 1,
+        "inference_ms": 2,
+        "postprocess_ms": 3,
+    },
+}
+
+
+def misbehave(fault: str, connection: socket.socket) -> None:
+    if fault == "hang":
+        time.sleep(60)
+    elif fault == "segfault":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    elif fault == "exit":
+        os._exit(3)
+    elif fault == "flood":
+        while True:
+            connection.sendall(b"\xff" * 65536)
+    elif fault == "half":
+        connection.sendall(b"\0\0\0\x09\0\0\0\0abc")
+        time.sleep(60)
+    elif fault == "noise":
+        connection.sendall(b"\0\0\0\x03\0\0\0\0abc")
+    elif fault == "list":
+        connection.sendall(b"\0\0\0\x02\0\0\0\0[]")
+    elif fault == "empty":
+        send(connection, {})
+    elif fault == "wrong_kind":
+        send(connection, {"is": TESTED, "result": {}})
+    elif fault == "wrong_score":
+        send(connection, dict(_ANSWERS[CLASSIFY], top=[{"label": "a", "id": 0, "score": 7}]))
+
+
+def main() -> None:
+    when, _, fault = sys.argv[1].partition("-")
+    connection = socket.socket(fileno=int(sys.argv[2]))
+    if fault == "stubborn":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        when = ""
+    if fault == "deaf":
+        time.sleep(60)
+    try:
+        while True:
+            header, _body = receive(connection)
+            if header["do"] == when:
+                misbehave(fault, connection)
+            send(connection, _ANSWERS[header["do"]])
+            if when == "later":
+                time.sleep(0.2)
+                misbehave(fault, connection)
+    except EOFError:
+        time.sleep(60 if fault == "stubborn" else 0)
+
+
+if __name__ == "__main__":
+    main()

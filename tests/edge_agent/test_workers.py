@@ -1,0 +1,257 @@
+import gc
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from edge_agent.config import InferenceConfig
+from edge_agent.events import (
+    ARRAY,
+    IMAGE,
+    Classified,
+    WorkerAnswered,
+    WorkerFailed,
+    WorkerReady,
+    WorkerTested,
+)
+from edge_agent.workers import ModelFiles, Worker
+
+STAND_IN = Path(__file__).resolve().parent / "stand_in_worker.py"
+IMPATIENT = InferenceConfig(timeout_s=0.5, load_timeout_s=20)
+WAIT_S = 30
+
+
+@pytest.fixture
+def start(tiny_files, events, no_thread_left):
+    """Start workers that are stopped at the end; with a fault it is the stand-in that has it."""
+    started = []
+
+    def start(files=tiny_files, config=IMPATIENT, fault=""):
+        program = {"program": (sys.executable, str(STAND_IN), fault)} if fault else {}
+        worker = Worker.start(len(started) + 1, files, config, None, events.put, **program)
+        started.append(worker)
+        return worker
+
+    yield start
+    for worker in started:
+        worker.stop()
+
+
+def is_alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def open_files():
+    return len(os.listdir("/proc/self/fd"))
+
+
+def next_failure(events):
+    event = events.get(timeout=WAIT_S)
+    assert isinstance(event, WorkerFailed), event
+    return event.problem
+
+
+def test_worker_loads_tests_and_answers(start, tiny_files, events, golden):
+    """The story of a release: ready, tested, answering; all by the same process."""
+    worker = start()
+    ready = events.get(timeout=WAIT_S)
+    assert isinstance(ready, WorkerReady) and ready.worker == worker.number
+    assert ready.inputs[0].shape == (1, 28, 28, 1) and ready.backend == "cpu"
+    worker.test(tiny_files.golden, 20)
+    tested = events.get(timeout=WAIT_S)
+    assert isinstance(tested, WorkerTested) and tested.result.top1_agreement == 1.0
+    worker.submit(41, ARRAY, golden[0][2].tobytes())
+    answered = events.get(timeout=WAIT_S)
+    assert isinstance(answered, WorkerAnswered) and (answered.worker, answered.key) == (worker.number, 41)
+    assert isinstance(answered.result, Classified) and answered.result.top[0].id == golden[1][2].argmax()
+
+
+def test_start_returns_at_once(start):
+    """The loop does not wait for a model to be loaded."""
+    started_s = time.monotonic()
+    start()
+    assert time.monotonic() - started_s < 0.1
+
+
+def test_two_workers_live_side_by_side(start, events, golden):
+    """A candidate is warm before the old one leaves, and takes over without a gap."""
+    first, second = start(), start()
+    assert {events.get(timeout=WAIT_S).worker for _ in range(2)} == {1, 2}
+    first.submit(1, ARRAY, golden[0][0].tobytes())
+    second.submit(2, ARRAY, golden[0][0].tobytes())
+    assert {(event.worker, event.key) for event in (events.get(timeout=WAIT_S) for _ in range(2))} == {
+        (1, 1),
+        (2, 2),
+    }
+    first.stop()
+    second.submit(3, ARRAY, golden[0][0].tobytes())
+    assert events.get(timeout=WAIT_S).key == 3
+
+
+def test_jobs_are_answered_in_order(start, events, golden):
+    """Several jobs may be handed over; each gets its own answer."""
+    worker = start()
+    events.get(timeout=WAIT_S)
+    for key in range(20):
+        worker.submit(key, ARRAY, golden[0][key].tobytes())
+    answers = [events.get(timeout=WAIT_S) for _ in range(20)]
+    assert [answer.key for answer in answers] == list(range(20))
+    assert [answer.result.top[0].id for answer in answers] == golden[1].argmax(axis=1).tolist()
+
+
+def test_clients_mistake_is_answered(start, events):
+    """A bad picture is a Problem for the client; the worker lives."""
+    worker = start()
+    events.get(timeout=WAIT_S)
+    worker.submit(1, IMAGE, b"no picture")
+    answer = events.get(timeout=WAIT_S)
+    assert answer.result.code == "bad_image" and worker.is_running
+
+
+def test_model_that_cannot_be_loaded_fails_with_its_reason(start, events, tiny_files, tmp_path):
+    """The worker's own words arrive; nothing of it is left."""
+    broken = tmp_path / "broken.tflite"
+    broken.write_bytes(b"garbage")
+    worker = start(ModelFiles(broken, tiny_files.labels, tiny_files.preprocessing, tiny_files.golden))
+    assert next_failure(events).code == "model_unreadable"
+    assert not worker.is_running and not is_alive(worker.pid)
+
+
+def test_model_that_crashes_the_interpreter_takes_only_the_worker_down(start, events, tiny_files, tmp_path):
+    """Half a model may be refused or crash the interpreter: in both cases a reason arrives and we live on."""
+    half = tmp_path / "half.tflite"
+    half.write_bytes(tiny_files.model.read_bytes()[:2000])
+    start(ModelFiles(half, tiny_files.labels, tiny_files.preprocessing, tiny_files.golden))
+    assert next_failure(events).code in ("model_unreadable", "worker_died")
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "message"),
+    [
+        ("load-segfault", "worker_died", "SIGSEGV"),
+        ("load-exit", "worker_died", "exit code 3"),
+        ("classify-segfault", "worker_died", "SIGSEGV"),
+        ("later-segfault", "worker_died", "SIGSEGV"),
+        ("later-exit", "worker_died", "exit code 3"),
+        ("classify-hang", "worker_hung", "in time"),
+        ("classify-half", "worker_hung", "in time"),
+        ("test-hang", "worker_hung", "in time"),
+        ("classify-flood", "worker_protocol", "frame of"),
+        ("later-flood", "worker_protocol", ""),
+        ("later-empty", "worker_protocol", "without being asked"),
+        ("classify-noise", "worker_protocol", "not JSON"),
+        ("classify-list", "worker_protocol", "not an object"),
+        ("classify-empty", "worker_protocol", "wrong answer"),
+        ("classify-wrong_kind", "worker_protocol", "another question"),
+        ("classify-wrong_score", "worker_protocol", "score"),
+    ],
+)
+def test_fault_ends_the_worker_with_a_reason(start, events, fault, code, message):
+    """Whatever a worker does, exactly one failure says why, and the process is gone."""
+    worker = start(fault=fault)
+    if not fault.startswith("load"):
+        assert isinstance(events.get(timeout=WAIT_S), WorkerReady)
+    if fault.startswith("classify"):
+        worker.submit(1, ARRAY, b"abcd")
+    if fault.startswith("test"):
+        worker.test(Path("golden"), 0.3)
+    problem = next_failure(events)
+    assert problem.code == code and message in problem.message
+    assert not worker.is_running and not is_alive(worker.pid)
+    worker.submit(2, ARRAY, b"abcd")
+    worker.stop()
+    assert events.empty()
+
+
+def test_model_that_takes_too_long_to_load_is_given_up(start, events):
+    """Loading has a limit of its own."""
+    start(config=InferenceConfig(load_timeout_s=1), fault="load-hang")
+    assert next_failure(events).code == "worker_hung"
+
+
+def test_worker_that_never_reads_does_not_hold_the_loop(start, events):
+    """Submitting 4 MB to a process that reads nothing returns at once; the deadline ends it."""
+    worker = start(config=InferenceConfig(timeout_s=0.5, load_timeout_s=1), fault="x-deaf")
+    started_s = time.monotonic()
+    worker.submit(1, IMAGE, bytes(4 * 1024 * 1024))
+    assert time.monotonic() - started_s < 0.1
+    assert next_failure(events).code == "worker_hung"
+
+
+def test_large_picture_travels(start, events):
+    """4 MB go through the socket whole: the worker says what is wrong with them."""
+    worker = start()
+    events.get(timeout=WAIT_S)
+    worker.submit(1, ARRAY, bytes(4 * 1024 * 1024))
+    assert "4194304 bytes" in events.get(timeout=WAIT_S).result.message
+
+
+def test_killed_worker_is_noticed_while_idle(start, events):
+    """A process that dies without work, say for lack of memory, is told within a moment."""
+    worker = start()
+    events.get(timeout=WAIT_S)
+    os.kill(worker.pid, signal.SIGKILL)
+    assert "SIGKILL" in next_failure(events).message
+
+
+def test_program_that_does_not_exist_is_told(start, events, tiny_files):
+    """A broken installation is a failure like any other."""
+    worker = Worker.start(9, tiny_files, IMPATIENT, None, events.put, program=("/no/such/program",))
+    assert next_failure(events).code == "worker_not_started"
+    worker.stop()
+
+
+def test_stop_leaves_nothing_behind(start, tiny_files, events):
+    """No process, thread or file descriptor survives ten workers, whenever they are stopped."""
+    gc.collect()
+    files_before = open_files()
+    for number in range(10):
+        worker = start()
+        if number % 2:
+            assert isinstance(events.get(timeout=WAIT_S), WorkerReady)
+        worker.stop()
+        assert not worker.is_running and not is_alive(worker.pid or 2**22)
+    assert open_files() == files_before
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_stop_is_fast_and_silent(start, tiny_files, events):
+    """An idle worker leaves in a moment; nothing is told after stop, and stopping twice is allowed."""
+    worker = start()
+    events.get(timeout=WAIT_S)
+    worker.test(tiny_files.golden, 20)
+    started_s = time.monotonic()
+    worker.stop()
+    assert time.monotonic() - started_s < 1
+    worker.stop()
+    while not events.empty():
+        assert isinstance(events.get(), WorkerTested)
+
+
+def test_worker_that_will_not_leave_is_killed(start, events):
+    """Stop takes little more than a second, whatever the process thinks of it."""
+    worker = start(fault="x-stubborn")
+    events.get(timeout=WAIT_S)
+    started_s = time.monotonic()
+    worker.stop()
+    assert 0.5 < time.monotonic() - started_s < 3
+    assert not is_alive(worker.pid)
+
+
+def test_fds_of_one_worker_stay_away_from_another(start, events):
+    """When the agent lets one worker go, it leaves although the other still runs."""
+    first = start()
+    events.get(timeout=WAIT_S)
+    start()
+    events.get(timeout=WAIT_S)
+    started_s = time.monotonic()
+    first.stop()
+    assert time.monotonic() - started_s < 0.9
