@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cloud_train import recipe as defaults
-from contract.artifacts import MODEL_NAME_PATTERN
+from contract.errors import MessageError
 from host_cli import command
 from host_cli.errors import WrongUsage
 from host_cli.progress import progress
 
 if TYPE_CHECKING:
-    from cloud_train.samples import Samples
-    from cloud_train.weights import Architecture, Weights
+    from cloud_train.weights import Weights
 
 # TensorFlow greets with a page of build flags; warnings and errors still come.
 QUIET_TENSORFLOW = {"TF_CPP_MIN_LOG_LEVEL": "2"}
@@ -63,7 +62,9 @@ def split(
         raise WrongUsage(str(error), dataset, "fewer --shards or a larger --limit") from error
     counts = [entry.examples for entry in manifest.shards]
     result = {"ok": True, "shards": counts, "test": manifest.test.examples, "labels": list(manifest.labels)}
-    text = f"{out}: {len(counts)} shards of {min(counts)} to {max(counts)} pictures, {result['test']} held out"
+    text = (
+        f"{out}: {len(counts)} shards of {min(counts)} to {max(counts)} pictures, {result['test']} held out"
+    )
     command.print_result(result, text, as_json)
 
 
@@ -77,11 +78,14 @@ def init(
 ) -> None:
     """Make the weights that every shard starts from; averaging needs a common start."""
     from cloud_train.models import initial_weights
+    from cloud_train.starting import architecture_like
     from cloud_train.weights import save_weights
 
-    weights = initial_weights(_architecture(like, model), seed)
+    weights = initial_weights(architecture_like(like, model), seed)
     save_weights(weights, out)
-    command.print_result({"ok": True, "sha256": weights.digest()}, f"{out}: {model} from seed {seed}", as_json)
+    command.print_result(
+        {"ok": True, "sha256": weights.digest()}, f"{out}: {model} from seed {seed}", as_json
+    )
 
 
 @app.command()
@@ -101,12 +105,11 @@ def fit(
 ) -> None:
     """Train on a shard and write the shard update: weights and number of examples."""
     from cloud_train import trainer
+    from cloud_train.starting import load_start
     from cloud_train.weights import save_weights
 
     recipe = _recipe(model, batch_size, learning_rate, decay, seed)
-    samples = _load_shards(shard)
-    start = _start_weights(init, shard[0], model, seed)
-    _check_fits(samples, start.architecture, shard[0])
+    samples, start = load_start(shard, init, model=model, seed=seed)
     client = client or "+".join(path.stem for path in shard)[:128]
 
     def train(advance: Callable[[float], None]) -> "Weights":
@@ -173,7 +176,6 @@ def run(
     from cloud_train import rounds as story
     from cloud_train.runner_local import LocalRunner
 
-    _check_name(name)
     recipe = _recipe(model, batch_size, learning_rate, decay, seed)
     plan = story.RunPlan(data, out, name, rounds, recipe, momentum, resume, alone, central)
     result = story.run(plan, LocalRunner(os.cpu_count() or 1, os.environ))
@@ -194,3 +196,25 @@ def evaluate(
     found = evaluate_file(model, samples, data)
     text = f"accuracy {found['accuracy']:.4f}, loss {found['loss']:.4f} on {len(samples.y)} pictures"
     command.print_result({"ok": True, **found, "samples": len(samples.y)}, text, as_json)
+
+
+def _recipe(model: str, batch_size: int, learning_rate: float, decay: float, seed: int) -> defaults.Recipe:
+    try:
+        return defaults.Recipe(model, batch_size, learning_rate, decay, seed)
+    except MessageError as error:
+        raise WrongUsage(str(error), "command line", "cloud-train fit --help") from error
+
+
+def _run_text(result: dict[str, Any]) -> str:
+    lines = [
+        f"round {one['round']}: accuracy {one['accuracy']:.4f}, loss {one['loss']:.4f}, {one['seconds']:.0f} s"
+        for one in result["rounds"]
+    ]
+    lines += [
+        f"{one['shard']} alone: accuracy {one['accuracy']:.4f}"
+        for one in result["shards"]
+        if one["accuracy"] is not None
+    ]
+    if result["central"]:
+        lines.append(f"all shards together: accuracy {result['central']['accuracy']:.4f}")
+    return "\n".join([*lines, result["model"]])

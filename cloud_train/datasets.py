@@ -27,7 +27,9 @@ FASHION_MNIST_LABELS = (
 # Where Debian's package dataset-fashion-mnist puts it.
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 
-_NPZ_HINT = "give an .npz with x_train, y_train, x_test, y_test: images (N, H, W[, C]) uint8, labels whole numbers"
+_NPZ_HINT = (
+    "give an .npz with x_train, y_train, x_test, y_test: images (N, H, W[, C]) uint8, labels whole numbers"
+)
 
 
 @dataclass(frozen=True)

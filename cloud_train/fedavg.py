@@ -58,7 +58,9 @@ def average(updates: Sequence[Weights]) -> Weights:
     )
 
 
-def advance(before: Weights, averaged: Weights, velocity: Weights | None, momentum: float) -> tuple[Weights, Weights]:
+def advance(
+    before: Weights, averaged: Weights, velocity: Weights | None, momentum: float
+) -> tuple[Weights, Weights]:
     """Go from the last round's weights past the new average, in the direction that held over the rounds.
 
     With step = averaged - before: velocity' = momentum * velocity + step, and
@@ -101,7 +103,9 @@ def _check(update: Weights, first: Weights) -> None:
         raise BadUpdate(update.client, f"it is for {update.architecture}, not {first.architecture}")
     shapes, expected = [[tensor.shape for tensor in one.tensors] for one in (update, first)]
     if shapes != expected:
-        raise BadUpdate(update.client, f"its layers have the shapes {shapes}, those of {first.client} {expected}")
+        raise BadUpdate(
+            update.client, f"its layers have the shapes {shapes}, those of {first.client} {expected}"
+        )
     for index, tensor in enumerate(update.tensors):
         if tensor.dtype != np.float32:
             raise BadUpdate(update.client, f"tensor {index} is {tensor.dtype}, not float32")

@@ -16,7 +16,8 @@ from cloud_train.samples import Samples, load_samples
 from cloud_train.shards import MANIFEST_FILE, ShardManifest, image_shape, load_manifest, verify_shards
 from cloud_train.trainer import evaluate
 from cloud_train.weights import Architecture, Weights, load_weights, save_weights
-from host_cli.errors import Failed
+from contract.errors import MessageError
+from host_cli.errors import Failed, WrongUsage
 from host_cli.progress import progress
 
 
@@ -76,12 +77,11 @@ def run(plan: RunPlan, runner: LocalRunner) -> dict[str, Any]:
 
 def _open(plan: RunPlan, manifest: ShardManifest) -> RunFolder:
     folder = RunFolder(plan.out)
-    settings = RunSettings(
-        name=plan.name,
-        data_sha256=files.sha256_of(plan.data / MANIFEST_FILE),
-        momentum=plan.momentum,
-        recipe=plan.recipe,
-    )
+    data_sha256 = files.sha256_of(plan.data / MANIFEST_FILE)
+    try:
+        settings = RunSettings(plan.name, data_sha256, plan.momentum, plan.recipe)
+    except MessageError as error:
+        raise WrongUsage(str(error), "command line", "a name of lower-case letters, digits, . _ -") from error
     if plan.resume:
         folder.resume(settings, plan.rounds)
     else:
@@ -93,7 +93,12 @@ def _open(plan: RunPlan, manifest: ShardManifest) -> RunFolder:
 
 
 def _train_shards(
-    plan: RunPlan, runner: LocalRunner, folder: RunFolder, number: int, shards: tuple[Path, ...], manifest: ShardManifest
+    plan: RunPlan,
+    runner: LocalRunner,
+    folder: RunFolder,
+    number: int,
+    shards: tuple[Path, ...],
+    manifest: ShardManifest,
 ) -> None:
     start = folder.checkpoint(number - 1)
     jobs = [
@@ -130,7 +135,9 @@ def _wanted(plan: RunPlan, shards: tuple[Path, ...], manifest: ShardManifest) ->
     return found
 
 
-def _result(folder: RunFolder, manifest: ShardManifest, references: dict[str, dict[str, float]]) -> dict[str, Any]:
+def _result(
+    folder: RunFolder, manifest: ShardManifest, references: dict[str, dict[str, float]]
+) -> dict[str, Any]:
     shards = [
         {
             "shard": Path(entry.file.path).stem,
@@ -141,4 +148,10 @@ def _result(folder: RunFolder, manifest: ShardManifest, references: dict[str, di
     ]
     rounds = [{**figures, "round": int(figures["round"]), "left_out": []} for figures in folder.history()]
     model = str(folder.path / MODEL_FILE)
-    return {"ok": True, "model": model, "rounds": rounds, "shards": shards, "central": references.get("central")}
+    return {
+        "ok": True,
+        "model": model,
+        "rounds": rounds,
+        "shards": shards,
+        "central": references.get("central"),
+    }

@@ -83,7 +83,11 @@ class LocalRunner:
         errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process, closed in _close
         environment = {**self._environment, **_share_of_cores(threads)}
         process = subprocess.Popen(
-            _command(job, recipe), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env=environment
+            _command(job, recipe),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env=environment,
         )
         return _Trainer(job, process, errors)
 
@@ -130,7 +134,9 @@ def _finish(trainer: _Trainer) -> None:
     reason = _reason(trainer, code)
     _close(trainer)
     if code:
-        hint = "look at the file it names" if trainer.said else "free memory, or run its `fit` by hand with -vv"
+        hint = (
+            "look at the file it names" if trainer.said else "free memory, or run its `fit` by hand with -vv"
+        )
         raise Failed(f"the trainer of {trainer.job.client} failed: {reason}", str(trainer.job.out), hint)
 
 

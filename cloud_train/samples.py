@@ -71,7 +71,9 @@ class Samples:
         if self.image_shape != tuple(image_shape):
             raise BadSamples(f"pictures are {self.image_shape}, expected {tuple(image_shape)}")
         if self.y.max() >= classes:
-            raise BadSamples(f"a label is {self.y.max()}, with {classes} classes the last one is {classes - 1}")
+            raise BadSamples(
+                f"a label is {self.y.max()}, with {classes} classes the last one is {classes - 1}"
+            )
 
 
 def join(parts: list[Samples]) -> Samples:

@@ -81,7 +81,9 @@ def evaluate_file(path: Path, samples: Samples, data: Path) -> dict[str, float]:
     try:
         samples.check_fits(model.input_shape[1:], model.output_shape[1])
     except BadSamples as error:
-        raise WrongUsage(str(error), str(data), "give the test.npz of the data the model learned from") from error
+        raise WrongUsage(
+            str(error), str(data), "give the test.npz of the data the model learned from"
+        ) from error
     return _measure(model, samples)
 
 

@@ -32,11 +32,11 @@ from edge_agent.events import (
 from edge_agent.files import explain
 from edge_agent.link import Link
 from edge_agent.mailbox import Mailbox
+from edge_agent.mqtt_requests import SOURCE as MQTT_SOURCE
+from edge_agent.mqtt_requests import MqttRequests
 from edge_agent.outbox import Outbox
 from edge_agent.predictor import Predictor
 from edge_agent.reporter import Reporter
-from edge_agent.mqtt_requests import SOURCE as MQTT_SOURCE
-from edge_agent.mqtt_requests import MqttRequests
 from edge_agent.resident import Resident
 from edge_agent.serving import SOURCE as HTTP_SOURCE
 from edge_agent.serving import Server
@@ -173,14 +173,10 @@ class Agent:
         _log.info("connected to %s:%d", self._config.mqtt.host, self._config.mqtt.port)
         device = self._config.device
         self._forget_in_flight()
-        self._link.subscribe(
-            (
-                self._topics.model_desired(device),
-                self._topics.channel_desired(self._config.channel),
-                self._topics.infer(device),
-            )
-        )
-        self._downloader.reconnected()
+        # Its own release is heard before the channel's, which it overrides.
+        self._link.subscribe([self._topics.model_desired(device)])
+        self._link.subscribe([self._topics.channel_desired(self._config.channel), self._topics.infer(device)])
+        self._updater.connected()
         self._link.publish(self._topics.info(device), encode(self._info()), retain=True)
         self._reporter.send()
         self._link.publish(self._topics.status(device), ONLINE, retain=True)
@@ -200,11 +196,13 @@ class Agent:
             asked = self._requests.read(message, self._clock.monotonic_s())
             if asked is not None:
                 self._predictor.ask(asked)
-        elif message.topic in (
-            self._topics.model_desired(device),
-            self._topics.channel_desired(self._config.channel),
-        ):
-            self._updater.desired(message)
+        elif message.topic == self._topics.model_desired(device):
+            self._updater.desired(message, is_own=True)
+            if not message.payload:
+                # No release of its own any more: hear what the channel has.
+                self._link.subscribe([self._topics.channel_desired(self._config.channel)])
+        elif message.topic == self._topics.channel_desired(self._config.channel):
+            self._updater.desired(message, is_own=False)
         else:
             self._updater.chunk(message)
 

@@ -56,6 +56,7 @@ class Updater:
         self._reporter = reporter
         self._predictor = predictor
         self._start_worker = start_worker
+        self._has_own = False
         self._manifest: Optional[ReleaseManifest] = None
         self._worker: Optional[Worker] = None
         self._ready: Optional[WorkerReady] = None
@@ -68,9 +69,21 @@ class Updater:
         if self._slots.state.candidate is not None:
             self._start_at_s = self._clock.monotonic_s()
 
-    def desired(self, message: MessageArrived) -> None:
-        """Take a signed release. It is acknowledged when it is on disk, or refused for good."""
-        if message.payload:
+    def connected(self) -> None:
+        """A new connection: whether this device has a release of its own is heard again, before its channel's."""
+        self._has_own = False
+        self._downloader.reconnected()
+
+    def desired(self, message: MessageArrived, is_own: bool) -> None:
+        """Take a signed release. It is acknowledged when it is on disk, or refused for good.
+
+        Args:
+            message: the envelope; an empty one means that there is none any more.
+            is_own: it came on this device's own topic, which overrides the channel's.
+        """
+        if is_own:
+            self._has_own = bool(message.payload)
+        if message.payload and (is_own or not self._has_own):
             try:
                 self._accept(message.payload)
             except TrustError as error:

@@ -50,6 +50,7 @@ class WsgiServer(socketserver.TCPServer):
         self._lock = threading.Lock()
         self._threads: Dict[socket.socket, threading.Thread] = {}
         self._deadlines_s: Dict[socket.socket, float] = {}
+        self.is_stopping = False
         self._acceptor: Optional[threading.Thread] = None
         super().__init__(address, _Handler)
 
@@ -68,20 +69,24 @@ class WsgiServer(socketserver.TCPServer):
         self.server_close()
 
     def stop(self) -> None:
-        """Close every connection and wait for the threads."""
+        """Close the connections that wait for a request, then those that had a moment to get their answer."""
         with self._lock:
+            self.is_stopping = True
             threads = dict(self._threads)
-        for connection in threads:
+            for connection in self._deadlines_s:
+                _cut(connection)
+        until_s = time.monotonic() + _JOIN_S
+        for connection, thread in threads.items():
+            thread.join(max(0.0, until_s - time.monotonic()))
             _cut(connection)
-        deadline_s = time.monotonic() + _JOIN_S
-        for thread in threads.values():
-            thread.join(max(0.0, deadline_s - time.monotonic()))
 
     def allow_reading(self, connection: socket.socket, seconds: Optional[float]) -> None:
         """Cut the connection off if it has not sent a whole request in time; None ends the watch."""
         with self._lock:
             self._deadlines_s.pop(connection, None)
-            if seconds is not None:
+            if seconds is not None and self.is_stopping:
+                _cut(connection)
+            elif seconds is not None:
                 self._deadlines_s[connection] = time.monotonic() + seconds
 
     def service_actions(self) -> None:
@@ -180,6 +185,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             "hint": explain or "",
         }
         self.close_connection = True
+        self.request_version = self.protocol_version
         headers = [("Content-Type", "application/json"), ("Connection", "close")]
         self._reply(
             f"{int(code)} {self.responses.get(code, ('Error', ''))[0]}", headers, _dump_error(problem)

@@ -4,10 +4,11 @@ Source: tensorflow/lite/graph_info.cc, PartitionGraphIntoIndependentNodeSubsets:
 TensorFlow Lite's delegates do, and keeps the first piece.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 from quantize.op_rules import SECOND_SUBGRAPH, Placement, judge
-from quantize.tflite_model import Operator, TfliteModel
+from quantize.tflite_model import TfliteModel
 
 
 def place(model: TfliteModel) -> tuple[Placement, ...]:
@@ -31,27 +32,26 @@ def place(model: TfliteModel) -> tuple[Placement, ...]:
 
 
 def _first_piece(model: TfliteModel, wanted: Sequence[bool]) -> set[int]:
-    """Return the operators of the first piece that can be handed over whole."""
-    produced = {tensor.index for operator in model.operators for tensor in operator.outputs}
-    waiting = {operator.index: operator for operator in model.operators}
-    while waiting:
-        for kind in (False, True):
-            piece = _ready(waiting, wanted, kind, produced)
-            if kind and piece:
-                return piece
+    """Return the operators of the first piece; the first operator that is ready decides whose turn it is."""
+    made = {tensor.index for operator in model.operators for tensor in operator.outputs}
+    waiting_for = [{tensor.index for tensor in operator.present} & made for operator in model.operators]
+    users: dict[int, list[int]] = defaultdict(list)
+    for index, needed in enumerate(waiting_for):
+        for tensor in needed:
+            users[tensor].append(index)
+
+    ready = {index for index, needed in enumerate(waiting_for) if not needed}
+    while ready:
+        kind = wanted[min(ready)]
+        piece: set[int] = set()
+        while turn := [index for index in ready if wanted[index] == kind]:
+            ready.difference_update(turn)
+            piece.update(turn)
+            for tensor in (tensor.index for index in turn for tensor in model.operators[index].outputs):
+                for user in users.pop(tensor, ()):
+                    waiting_for[user].discard(tensor)
+                    if not waiting_for[user]:
+                        ready.add(user)
+        if kind:
+            return piece
     return set()
-
-
-def _ready(waiting: dict[int, Operator], wanted: Sequence[bool], kind: bool, pending: set[int]) -> set[int]:
-    """Take out of `waiting` all of one kind whose inputs are there; their outputs leave `pending`."""
-    piece: set[int] = set()
-    grew = True
-    while grew:
-        grew = False
-        for index in list(waiting):
-            needed = {tensor.index for tensor in waiting[index].present}
-            if wanted[index] == kind and not needed & pending:
-                pending -= {tensor.index for tensor in waiting.pop(index).outputs}
-                piece.add(index)
-                grew = True
-    return piece

@@ -57,7 +57,8 @@ def tell(size: Size, out: Path) -> None:
     logs = fresh_folder(out / "logs")
 
     say("1. Split Fashion-MNIST, train the shards, average them", started)
-    call("cloud-train", "split", "--shards", SHARDS, "--limit", size.training_images, "--out", out / "data")
+    split = ("--dataset", "fashion-mnist", "--shards", SHARDS, "--limit", size.training_images)
+    call("cloud-train", "split", *split, "--out", out / "data")
     run = train(out, rounds=FIRST_ROUNDS, extra=("--alone", "--central"))
 
     say("2. Make it int8, check it for the Edge TPU, bundle it", started)

@@ -1,4 +1,7 @@
-"""A worker program that behaves badly: `python stand_in_worker.py FAULT FD`. It loads nothing and is always ready."""
+"""A worker program that loads nothing, is always ready, and then behaves badly.
+
+python stand_in_worker.py WHEN-FAULT FD
+"""
 
 import os
 import signal

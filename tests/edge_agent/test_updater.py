@@ -201,6 +201,25 @@ def test_an_empty_order_is_ignored(board: Board) -> None:
     assert board.report.phase == "active"
 
 
+def test_a_release_of_its_own_overrides_the_channel(board: Board) -> None:
+    """As long as it is there, whatever the channel says later; then the channel counts again."""
+    board.install()
+    channel = board.publisher.release(board.publisher.manifest())
+    board.order(channel, is_own=False)
+    assert board.slots.state.candidate is None and board.report.phase == "active"
+    board.order(b"")
+    board.order(channel, is_own=False)
+    assert board.slots.state.candidate is not None
+
+
+def test_without_a_release_of_its_own_the_channel_counts(board: Board) -> None:
+    """Each connection finds out anew."""
+    board.install()
+    board.updater.connected()
+    board.order(board.publisher.release(board.publisher.manifest()), is_own=False)
+    assert board.slots.state.candidate is not None
+
+
 def test_missing_chunks_are_asked_for_with_growing_pauses(board: Board) -> None:
     """Once for each pause, and the download goes on when they come."""
     envelope = board.publisher.release(board.publisher.manifest())
@@ -232,7 +251,7 @@ def test_a_lost_connection_asks_anew(board: Board) -> None:
     board.download(at_most=6)
     board.link.waiting.clear()
     board.link.subscribed.clear()
-    board.downloader.reconnected()
+    board.updater.connected()
     board.download()
     assert board.report.phase == "verifying"
 

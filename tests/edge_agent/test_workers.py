@@ -49,7 +49,7 @@ def is_alive(pid):
 
 
 def open_files():
-    return len(os.listdir("/proc/self/fd"))
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def next_failure(events):

@@ -120,9 +120,11 @@ class Board:
                 found += [phase] if found[-1:] != [phase] else []
         return found
 
-    def order(self, envelope: bytes) -> None:
-        """Let a release arrive."""
-        self.updater.desired(self.link.message(Topics().model_desired(DEVICE), envelope))
+    def order(self, envelope: bytes, is_own: bool = True) -> None:
+        """Let a release arrive, on the device's own topic or its channel's."""
+        topics = Topics()
+        topic = topics.model_desired(DEVICE) if is_own else topics.channel_desired(self.config.channel)
+        self.updater.desired(self.link.message(topic, envelope), is_own)
 
     def publish(self, **changes: object) -> bytes:
         """Publish the tiny model's files and order a release of them; return its envelope."""

@@ -26,17 +26,28 @@ def test_begins_after_operators_that_must_run_first():
     assert targets(chain("CAST", "RELU", "RELU")) == "cpu tpu tpu"
 
 
-def test_takes_a_side_branch_that_does_not_depend_on_the_cpu():
-    """The piece is cut by dependence, not by the order in the file."""
+def branches(*order: int):
+    """DIV and two RELUs side by side, joined by an ADD, in a given order."""
     source, odd, left, right, end = (tensor() for _ in range(5))
-    graph = model(
+    operators = [
         operator("DIV", [source], [odd]),
         operator("RELU", [source], [left]),
         operator("RELU", [left], [right]),
         operator("ADD", [odd, right], [end]),
-    )
-    # The piece that needs nothing comes first, so the ADD that waits for DIV is left.
-    assert targets(graph) == "cpu tpu tpu cpu"
+    ]
+    return model(*(operators[number] for number in order))
+
+
+def test_lets_the_first_operator_decide_which_side_begins():
+    """Of two branches the one that begins in the file runs first; a join can only wait for the CPU."""
+    assert targets(branches(0, 1, 2, 3)) == "cpu tpu tpu tpu"
+    assert targets(branches(1, 2, 0, 3)) == "tpu tpu cpu cpu"
+
+
+def test_ends_on_a_graph_that_waits_for_itself():
+    """A damaged file with a loop is answered, not pursued."""
+    here, there = tensor(), tensor()
+    assert targets(model(operator("RELU", [here], [there]), operator("RELU", [there], [here]))) == "cpu cpu"
 
 
 def test_maps_nothing_of_a_graph_without_a_known_operator():

@@ -61,9 +61,7 @@ LIMITED = {
         "RESIZE_BILINEAR", [tensor((1, 1, 1, 4)), constant([33, 33])], [tensor((1, 33, 33, 4))]
     ),
     "a mean over the batch": operator("MEAN", [tensor(), constant([0])], [tensor()]),
-    "strides": operator(
-        "STRIDED_SLICE", [tensor(), constant([0]), constant([4]), constant([2])], [tensor()]
-    ),
+    "strides": operator("STRIDED_SLICE", [tensor(), constant([0]), constant([4]), constant([2])], [tensor()]),
     "padding of the batch": operator("PAD", [tensor(), constant([[1, 0], [0, 0]])], [tensor()]),
 }
 
