@@ -148,8 +148,7 @@ def average(
         save_model(averaged, out)
     else:
         save_weights(averaged, out)
-    result = {"ok": True, "updates": len(updates), "num_examples": averaged.num_examples}
-    result["sha256"] = averaged.digest()
+    result = {"ok": True, "num_examples": averaged.num_examples, "sha256": averaged.digest()}
     command.print_result(result, f"{out}: {len(updates)} updates, {averaged.num_examples} examples", as_json)
 
 
@@ -207,7 +206,7 @@ def _recipe(model: str, batch_size: int, learning_rate: float, decay: float, see
 
 def _run_text(result: dict[str, Any]) -> str:
     lines = [
-        f"round {one['round']}: accuracy {one['accuracy']:.4f}, loss {one['loss']:.4f}, {one['seconds']:.0f} s"
+        "round {round}: accuracy {accuracy:.4f}, loss {loss:.4f}, {seconds:.0f} s".format(**one)
         for one in result["rounds"]
     ]
     lines += [

@@ -1,10 +1,10 @@
-"""The models that can be trained, made from a seed. Input is pixel / 255, output one probability per label."""
+"""The models that can be trained, made from a seed: input is pixel / 255, output one score per label."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cloud_train import files
+from cloud_train import backend, files
 from cloud_train.weights import Architecture, Weights
 from host_cli.errors import WrongUsage
 
@@ -36,9 +36,7 @@ def initial_weights(architecture: Architecture, seed: int) -> Weights:
 
     Averaging models that started at different points gives nothing: their neurons do not correspond.
     """
-    import keras
-
-    keras.utils.set_random_seed(seed)
+    backend.keras().utils.set_random_seed(seed)
     tensors = tuple(build_model(architecture).get_weights())
     return Weights(architecture, INITIAL_CLIENT, num_examples=0, passes=0, tensors=tensors, figures={})
 
@@ -54,13 +52,22 @@ def model_with(weights: Weights, where: str) -> Any:
         WrongUsage: the weights are not of the layers that their architecture says.
     """
     model = build_model(weights.architecture)
+    put_weights(model, weights, where)
+    return model
+
+
+def put_weights(model: Any, weights: Weights, where: str) -> None:
+    """Put weights into a model of their architecture.
+
+    Raises:
+        WrongUsage: they are not of the layers that their architecture says.
+    """
     expected = [tuple(weight.shape) for weight in model.weights]
     found = [tensor.shape for tensor in weights.tensors]
     if found != expected:
         what = f"it has layers of the shapes {found}, {weights.architecture.model} has {expected}"
         raise WrongUsage(what, where, "give weights of the same model")
     model.set_weights(list(weights.tensors))
-    return model
 
 
 def save_model(weights: Weights, path: Path) -> None:
@@ -75,13 +82,11 @@ def load_model(path: Path) -> Any:
     Raises:
         WrongUsage: it is missing, damaged, or no classifier of pictures.
     """
-    import keras
-
     hint = "give the model.keras that `cloud-train run` wrote"
     if not path.is_file():
         raise WrongUsage("there is no such file", str(path), hint)
     try:
-        model = keras.saving.load_model(path, compile=False)
+        model = backend.keras().saving.load_model(path, compile=False)
     except Exception as error:  # Keras has no error of its own: zip, JSON, HDF5 and Python errors all occur
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise WrongUsage(f"it is no whole Keras model: {reason}", str(path), hint) from error
@@ -92,9 +97,8 @@ def load_model(path: Path) -> Any:
 
 
 def _build_cnn3(architecture: Architecture) -> Any:
-    import keras
-    from keras import layers
-
+    keras = backend.keras()
+    layers = keras.layers
     height, width, _ = architecture.image_shape
     if min(height, width) < CNN3_MIN_SIDE:
         what = f"pictures of {height} x {width} are too small for cnn3"

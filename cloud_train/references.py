@@ -7,8 +7,7 @@ from pathlib import Path
 from cloud_train.recipe import Recipe
 from cloud_train.run_folder import RunFolder
 from cloud_train.runner_local import LocalRunner, TrainJob
-from cloud_train.samples import Samples
-from cloud_train.trainer import evaluate
+from cloud_train.trainer import Examiner
 from cloud_train.weights import load_weights
 from host_cli.progress import progress
 
@@ -33,7 +32,7 @@ class Reference:
 
 
 def measure_references(
-    folder: RunFolder, runner: LocalRunner, recipe: Recipe, wanted: Sequence[Reference], test: Samples
+    folder: RunFolder, runner: LocalRunner, recipe: Recipe, wanted: Sequence[Reference], examiner: Examiner
 ) -> dict[str, dict[str, float]]:
     """Train what is missing of the references; return accuracy, loss and training seconds by client."""
     missing = [(reference, _start(folder, reference)) for reference in wanted]
@@ -52,7 +51,7 @@ def measure_references(
     if jobs:
         with progress("models to compare with", total, "pictures") as done:
             runner.train(jobs, recipe, done)
-    return {one.client: _measure(folder.reference(one.client), test) for one in wanted}
+    return {one.client: _measure(folder.reference(one.client), examiner) for one in wanted}
 
 
 def _start(folder: RunFolder, reference: Reference) -> tuple[Path, int]:
@@ -66,7 +65,7 @@ def _start(folder: RunFolder, reference: Reference) -> tuple[Path, int]:
     return folder.checkpoint(0), 0
 
 
-def _measure(path: Path, test: Samples) -> dict[str, float]:
+def _measure(path: Path, examiner: Examiner) -> dict[str, float]:
     weights = load_weights(path)
-    found = evaluate(weights, test, str(path))
+    found = examiner.measure(weights, str(path))
     return {**found, "seconds": weights.figures["seconds"]}

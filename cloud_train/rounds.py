@@ -1,4 +1,4 @@
-"""The story of a run: every round trains the shards, averages, evaluates and saves; then the model is written."""
+"""The story of a run: each round trains the shards, averages, evaluates and saves; then comes the model."""
 
 import time
 from dataclasses import dataclass, replace
@@ -12,9 +12,9 @@ from cloud_train.recipe import Recipe
 from cloud_train.references import Reference, measure_references
 from cloud_train.run_folder import MODEL_FILE, RunFolder, RunSettings
 from cloud_train.runner_local import LocalRunner, TrainJob
-from cloud_train.samples import Samples, load_samples
+from cloud_train.samples import load_samples
 from cloud_train.shards import MANIFEST_FILE, ShardManifest, image_shape, load_manifest, verify_shards
-from cloud_train.trainer import evaluate
+from cloud_train.trainer import Examiner
 from cloud_train.weights import Architecture, Weights, load_weights, save_weights
 from contract.errors import MessageError
 from host_cli.errors import Failed, WrongUsage
@@ -58,7 +58,7 @@ def run(plan: RunPlan, runner: LocalRunner) -> dict[str, Any]:
     manifest = load_manifest(plan.data)
     verify_shards(plan.data, manifest)
     folder = _open(plan, manifest)
-    test = load_samples(plan.data / manifest.test.file.path)
+    examiner = Examiner(load_samples(plan.data / manifest.test.file.path))
     shards = tuple(plan.data / entry.file.path for entry in manifest.shards)
 
     for number in range(folder.rounds_done() + 1, plan.rounds + 1):
@@ -67,10 +67,10 @@ def run(plan: RunPlan, runner: LocalRunner) -> dict[str, Any]:
         averaged = _average(folder, number, len(shards))
         before, velocity = load_weights(folder.checkpoint(number - 1)), folder.load_velocity(number - 1)
         weights, velocity = advance(before, averaged, velocity, plan.momentum)
-        weights = _measured(weights, test, number, started)
+        weights = _measured(weights, examiner, number, started)
         folder.save_round(number, weights, velocity)
 
-    references = measure_references(folder, runner, plan.recipe, _wanted(plan, shards, manifest), test)
+    references = measure_references(folder, runner, plan.recipe, _wanted(plan, shards, manifest), examiner)
     folder.finish(plan.name, load_weights(folder.checkpoint(plan.rounds)), manifest, time.time())
     return _result(folder, manifest, references)
 
@@ -118,9 +118,11 @@ def _average(folder: RunFolder, number: int, shards: int) -> Weights:
         raise Failed(f"its update cannot be averaged: {error.reason}", error.client, hint) from error
 
 
-def _measured(weights: Weights, test: Samples, number: int, started: float) -> Weights:
-    figures = evaluate(weights, test, f"round {number}")
-    return replace(weights, figures={"round": number, **figures, "seconds": time.monotonic() - started})
+def _measured(weights: Weights, examiner: Examiner, number: int, started: float) -> Weights:
+    figures = examiner.measure(weights, f"round {number}")
+    return replace(
+        weights, figures={"round": number, **figures, "seconds": round(time.monotonic() - started, 3)}
+    )
 
 
 def _wanted(plan: RunPlan, shards: tuple[Path, ...], manifest: ShardManifest) -> list[Reference]:

@@ -1,4 +1,4 @@
-"""The folder of a run: checkpoints of its rounds, what continues from where, and what it leaves at the end."""
+"""The folder of a run: checkpoints of its rounds, what can be continued, and what is left at the end."""
 
 import re
 from dataclasses import dataclass, fields

@@ -40,9 +40,8 @@ class Samples:
 
     def __post_init__(self) -> None:
         if self.x.dtype != np.uint8 or self.x.ndim != 4 or self.x.shape[3] not in (1, 3):
-            raise BadSamples(
-                f"x must be uint8 of shape (N, height, width, 1 or 3), it is {_kind_of(self.x)}{_not_finite(self.x)}"
-            )
+            expected = "uint8 of shape (N, height, width, 1 or 3)"
+            raise BadSamples(f"x must be {expected}, it is {_kind_of(self.x)}{_not_finite(self.x)}")
         if self.y.dtype != np.int64 or self.y.ndim != 1:
             raise BadSamples(f"y must be int64 of shape (N,), it is {_kind_of(self.y)}")
         if len(self.x) != len(self.y):

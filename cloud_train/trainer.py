@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from cloud_train.models import load_model, model_with
+from cloud_train import backend
+from cloud_train.models import build_model, load_model, model_with, put_weights
 from cloud_train.recipe import Recipe
 from cloud_train.samples import BadSamples, Samples
-from cloud_train.weights import Weights
+from cloud_train.weights import Architecture, Weights
 from host_cli.errors import Failed, WrongUsage
 
 Advance = Callable[[float], None]
@@ -20,6 +21,9 @@ Advance = Callable[[float], None]
 STEPS_PER_CALL = 20
 EVALUATION_BATCH_SIZE = 500
 PIXEL_MAX = 255.0
+# Measuring needs none, but Keras compiles nothing without.
+UNUSED_OPTIMIZER = "sgd"
+FIGURE_DIGITS = 6
 
 
 def fit(
@@ -42,8 +46,7 @@ def fit(
     Raises:
         Failed: the loss is no longer a number.
     """
-    import keras
-
+    keras = backend.keras()
     started = time.monotonic()
     keras.utils.set_random_seed(recipe.seed)
     model = model_with(start, client)
@@ -62,13 +65,25 @@ def fit(
         num_examples=len(samples.y),
         passes=start.passes + epochs,
         tensors=tuple(model.get_weights()),
-        figures={"loss": loss, "seconds": time.monotonic() - started},
+        figures={"loss": loss, "seconds": round(time.monotonic() - started, 3)},
     )
 
 
-def evaluate(weights: Weights, samples: Samples, where: str) -> dict[str, float]:
-    """Return accuracy (0 to 1) and loss (mean cross-entropy in nats) of weights on held-out samples."""
-    return _measure(model_with(weights, where), samples)
+class Examiner:
+    """Measures weights on held-out samples; weights of one architecture share one Keras model."""
+
+    def __init__(self, samples: Samples) -> None:
+        self._samples = samples
+        self._models: dict[Architecture, Any] = {}
+
+    def measure(self, weights: Weights, where: str) -> dict[str, float]:
+        """Return accuracy (0 to 1) and loss (mean cross-entropy in nats); `where` names the weights."""
+        model = self._models.get(weights.architecture)
+        if model is None:
+            model = self._models[weights.architecture] = build_model(weights.architecture)
+            _compile(model, UNUSED_OPTIMIZER)
+        put_weights(model, weights, where)
+        return _measure(model, self._samples)
 
 
 def evaluate_file(path: Path, samples: Samples, data: Path) -> dict[str, float]:
@@ -84,14 +99,14 @@ def evaluate_file(path: Path, samples: Samples, data: Path) -> dict[str, float]:
         raise WrongUsage(
             str(error), str(data), "give the test.npz of the data the model learned from"
         ) from error
+    _compile(model, UNUSED_OPTIMIZER)
     return _measure(model, samples)
 
 
 def _measure(model: Any, samples: Samples) -> dict[str, float]:
-    _compile(model, "sgd")  # the optimizer is never used, but Keras 3 demands one to measure
     pixels = samples.x.astype(np.float32) / PIXEL_MAX  # (N, height, width, channels), 0 to 1
     found = model.evaluate(pixels, samples.y, batch_size=EVALUATION_BATCH_SIZE, verbose=0, return_dict=True)
-    return {"accuracy": float(found["accuracy"]), "loss": float(found["loss"])}
+    return {name: round(float(found[name]), FIGURE_DIGITS) for name in ("accuracy", "loss")}
 
 
 def _compile(model: Any, optimizer: Any) -> None:
@@ -126,9 +141,8 @@ def _scale(pixels: Any, labels: Any) -> tuple[Any, Any]:
 
 def _meter(samples: Samples, recipe: Recipe, advance: Advance) -> Any:
     # Counts the pictures of one pass; the last batch may be short.
-    import keras
 
-    class Meter(keras.callbacks.Callback):  # type: ignore[misc]
+    class Meter(backend.keras().callbacks.Callback):  # type: ignore[misc]
         """Tells the caller how many pictures are done."""
 
         done = 0

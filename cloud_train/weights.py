@@ -1,4 +1,4 @@
-"""Weights on disk: a shard update, or the average that a round leaves; one .npz file, checked on the way in."""
+"""Weights on disk: a shard update, or what a round leaves; one .npz file, checked on the way in."""
 
 import hashlib
 import json
@@ -72,7 +72,10 @@ class _Meta(Record):
 
 
 def save_weights(weights: Weights, path: Path) -> None:
-    """Write weights as .npz: `meta` (UTF-8 JSON as uint8) and tensor-000, tensor-001 ...; equal bytes for equal weights."""
+    """Write weights as .npz; equal weights give equal bytes.
+
+    The arrays are `meta` (UTF-8 JSON as uint8) and tensor-000, tensor-001 ... (float32).
+    """
     meta = _Meta(
         architecture=weights.architecture,
         client=weights.client,

@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass, replace
 
 from contract.codec import decode
-from contract.errors import ContractError
+from contract.errors import ContractError, TopicError
 from contract.messages import DeviceInfo, ModelReport, Problem
 from contract.topics import OFFLINE, ONLINE, Topics
 
@@ -55,6 +55,9 @@ class Fleet:
         """
         try:
             name = self._topics.parse_device(topic)
+        except TopicError:
+            return None
+        try:
             changed = self._fold(self.devices.get(name, Device(name)), topic, payload, retained)
         except ContractError as error:
             _log.warning("ignored a message on %s: %s", topic, error)

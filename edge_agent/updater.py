@@ -70,7 +70,7 @@ class Updater:
             self._start_at_s = self._clock.monotonic_s()
 
     def connected(self) -> None:
-        """A new connection: whether this device has a release of its own is heard again, before its channel's."""
+        """A new connection: it is heard again whether this device has a release of its own."""
         self._has_own = False
         self._downloader.reconnected()
 

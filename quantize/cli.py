@@ -70,7 +70,8 @@ def convert_command(
     """Quantize a model, check it, and write a bundle (the default command)."""
     if version is not None and not re.fullmatch(VERSION_PATTERN, version):
         raise WrongUsage(f"not a version: {version[:80]!r}", "--version", f"something like {VERSION_PATTERN}")
-    from quantize.pipeline import Job, quantize
+    from quantize.contents import Job
+    from quantize.pipeline import quantize
 
     outcome = quantize(
         Job(

@@ -115,7 +115,7 @@ def _read_result(program: Path, folder: Path, code: int, said: str) -> Compiled:
 
 
 def _failed(program: Path, what: str, said: str) -> CompileFailed:
-    lines = [line.strip() for line in said.splitlines() if "rror" in line or "failed" in line]
+    lines = [line.strip() for line in said.splitlines() if "error" in line.lower() or "failed" in line]
     reason = f"{what}: {lines[0]}" if lines else what
     return CompileFailed(
         reason[:_OUTPUT_SHOWN_CHARACTERS], str(program), "quantize check FILE.tflite, or --compile never"

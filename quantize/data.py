@@ -67,7 +67,8 @@ def load_images(path: Path) -> LabelledImages:
         if size > MAX_DATA_BYTES:
             raise WrongUsage(f"the data would take {size} bytes", str(path), "give fewer pictures")
         with np.load(path, allow_pickle=False) as arrays:
-            images, labels = arrays["x"], arrays["y"]
+            # A member that is no array comes back as bytes; an array of bytes has the wrong dtype.
+            images, labels = np.asarray(arrays["x"]), np.asarray(arrays["y"])
     except KeyError as error:
         raise WrongUsage(f"an array is missing: {error}", str(path), _ARRAYS) from error
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:

@@ -19,9 +19,8 @@ from table import Story, print_table, require_nothing_lost
 from host_cli.progress import progress
 
 DEVICES = ("board-a", "board-b")
-FIRST_ROUNDS = 3
 SHARDS = 4
-MEANWHILE_PAUSE_S = 0.1
+MEANWHILE_PAUSE_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -29,12 +28,13 @@ class Size:
     """How much of everything."""
 
     training_images: int
+    rounds: int
     pictures: int
     max_drop: float
 
 
-FULL = Size(training_images=60_000, pictures=1_000, max_drop=0.01)
-QUICK = Size(training_images=4_000, pictures=60, max_drop=0.03)
+FULL = Size(training_images=60_000, rounds=3, pictures=1_000, max_drop=0.01)
+QUICK = Size(training_images=4_000, rounds=2, pictures=60, max_drop=0.03)
 
 
 def main() -> int:
@@ -59,7 +59,7 @@ def tell(size: Size, out: Path) -> None:
     say("1. Split Fashion-MNIST, train the shards, average them", started)
     split = ("--dataset", "fashion-mnist", "--shards", SHARDS, "--limit", size.training_images)
     call("cloud-train", "split", *split, "--out", out / "data")
-    run = train(out, rounds=FIRST_ROUNDS, extra=("--alone", "--central"))
+    run = train(out, rounds=size.rounds, extra=("--alone", "--central"))
 
     say("2. Make it int8, check it for the Edge TPU, bundle it", started)
     first = quantize(out, size, version="1")
@@ -77,7 +77,7 @@ def tell(size: Size, out: Path) -> None:
 
         say("6. Train one more round and push it as release 2 while predictions run", started)
         meanwhile = Meanwhile(fleet, pictures, truth)
-        again = train(out, rounds=FIRST_ROUNDS + 1, extra=("--resume",))
+        again = train(out, rounds=size.rounds + 1, extra=("--resume",))
         second = quantize(out, size, version="2")
         fleet.push(second["bundle"])
         wait_until("answers of release 2", lambda: meanwhile.has_seen("2"), timeout_s=30)

@@ -44,8 +44,6 @@ def print_table(story: Story) -> None:
     table.add_column("figure", justify="right", ratio=2)
     for what, figure in _rows(story):
         table.add_row(what, figure)
-        if not what:
-            table.add_section()
     Console(width=WIDTH).print(table)
 
 
@@ -63,7 +61,7 @@ def require_nothing_lost(story: Story) -> None:
 
 def _rows(story: Story) -> list[tuple[str, str]]:
     run, first, pushed = story.run, story.first, story.pushed
-    rows = [(f"accuracy, shard {one['shard']} alone", _percent(one["accuracy"])) for one in run["shards"]]
+    rows = [(f"accuracy, {one['shard']} alone", _percent(one["accuracy"])) for one in run["shards"]]
     rows += [
         (f"accuracy, average of round {one['round']}", _percent(one["accuracy"])) for one in run["rounds"]
     ]
@@ -79,8 +77,8 @@ def _rows(story: Story) -> list[tuple[str, str]]:
     rows.append(("accuracy, int8 (release 2)", _percent(story.second["accuracy"]["int8"])))
     rows.append(("compiled for the Edge TPU", "yes" if first["compiled"] else "no: the CPU model travels"))
     size = pushed["bytes_published"] / pushed["model_bytes"]
-    rows.append(("pushed to the broker", f"{pushed['bytes_published']:,} bytes"))
-    rows.append(("model size", f"{pushed['model_bytes']:,} bytes ({size:.2f} x pushed)"))
+    rows.append(("pushed to the broker", f"{pushed['bytes_published']:,} bytes ({size:.2f} x)"))
+    rows.append(("model size", f"{pushed['model_bytes']:,} bytes"))
     for route in ("mqtt", "http"):
         answers = story.over[route]
         figure = f"{answers.quantile_ms(0.5):.1f} / {answers.quantile_ms(0.95):.1f} ms"

@@ -28,12 +28,17 @@ ARG_MAX                        1          Operation not supported
 Compilation child process completed within timeout period.
 Compilation succeeded!
 """
-DYNAMIC = """Edge TPU Compiler version 16.0.384591198
-ERROR: Attempting to use a delegate that only supports static-sized tensors with a graph that has dynamic-sized tensors.
-Compilation failed: Model failed in Tflite interpreter. Please ensure model can be loaded/run in Tflite interpreter.
-Compilation child process completed within timeout period.
-Compilation failed!
-"""
+DYNAMIC = "\n".join(
+    [
+        "Edge TPU Compiler version 16.0.384591198",
+        "ERROR: Attempting to use a delegate that only supports static-sized tensors with a graph that has "
+        "dynamic-sized tensors.",
+        "Compilation failed: Model failed in Tflite interpreter. Please ensure model can be loaded/run in "
+        "Tflite interpreter.",
+        "Compilation child process completed within timeout period.",
+        "Compilation failed! ",
+    ]
+)
 FLAKY = "Edge TPU Compiler version 16.0.384591198\nInternal compiler error. Aborting! \n"
 
 

@@ -1,9 +1,11 @@
 """Reading .tflite files: what is in them, and what happens when they are not what they say."""
 
 import random
+import struct
 import time
 
 import pytest
+import tflite
 
 from host_cli.errors import WrongUsage
 from quantize.tflite_file import MAX_FILE_BYTES, load_tflite, parse_tflite
@@ -51,6 +53,18 @@ def test_refuses_a_truncated_file(int8_model, length):
     """The beginning of a model is no model."""
     with pytest.raises(WrongUsage):
         parse_tflite(int8_model[:length], "cut.tflite")
+
+
+@pytest.mark.parametrize("number", [-2, -24, 24, 2**31 - 1])
+def test_refuses_an_operator_whose_tensor_is_not_there(int8_model, number):
+    """A tensor number from behind, or beyond the last, is damage and not a place in a list."""
+    graph = tflite.Model.GetRootAs(int8_model, 0).Subgraphs(0)
+    table = graph.Operators(1)._tab
+    damaged = bytearray(int8_model)
+    # Field 1 of an operator, at offset 6 of its vtable, is the vector of its inputs.
+    struct.pack_into("<i", damaged, table.Vector(table.Offset(6)), number)
+    with pytest.raises(WrongUsage, match="a tensor that is not there"):
+        parse_tflite(bytes(damaged), "damaged.tflite")
 
 
 def test_survives_damage_anywhere(int8_model):

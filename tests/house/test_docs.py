@@ -1,0 +1,113 @@
+"""The pages say what the code does: topics, configuration, error codes, exit codes, commands, links."""
+
+import ast
+import dataclasses
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from contract.codec import Record
+from contract.topics import Topics
+from edge_agent.config import AgentConfig
+from host_cli import errors
+from tests.house.conftest import HOST_BIN, ROOT
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def test_every_topic_is_documented() -> None:
+    """docs/mqtt.md names each topic that contract.topics builds."""
+    topics, page = Topics(), (ROOT / "docs" / "mqtt.md").read_text()
+    blob = "0" * 32
+    built = [getattr(topics, name)("dev") for name in ("status", "info", "model_desired", "model_reported")]
+    built += [topics.model_need("dev"), topics.infer("dev"), topics.infer_response("dev")]
+    built += [topics.prediction("dev", "source"), topics.client("name"), topics.channel_desired("channel")]
+    built += [topics.blob_index(blob), topics.blob_chunk(blob, 7)]
+    for topic in built:
+        shown = topic.replace("/dev/", "/<dev>/").replace(blob, "<id>").replace("<id>/7", "<id>/<n>")
+        shown = (
+            shown.replace("/source", "/<source>")
+            .replace("/name", "/<name>")
+            .replace("/channel/", "/<channel>/")
+        )
+        assert f"`{shown}`" in page, shown
+
+
+def config_keys(kind: type[Record], prefix: str = "") -> Iterator[str]:
+    for entry in dataclasses.fields(kind):  # type: ignore[arg-type]
+        if isinstance(entry.type, type) and issubclass(entry.type, Record):
+            yield from config_keys(entry.type, f"{prefix}{entry.name}.")
+        else:
+            yield prefix + entry.name
+
+
+def test_every_key_of_the_agents_configuration_is_documented() -> None:
+    """And no other."""
+    page = (ROOT / "docs" / "agent.md").read_text().split("## Error codes")[0]
+    documented = set(re.findall(r"^\| `([a-z_.]+)` \|", page, re.MULTILINE))
+    assert documented == set(config_keys(AgentConfig))
+
+
+def error_codes() -> set[str]:
+    found = set()
+    for path in (ROOT / "edge_agent").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call) or len(node.args) < 2:
+                continue
+            name = node.func.id if isinstance(node.func, ast.Name) else ""
+            code = node.args[0]
+            if (name.endswith("Error") or name == "Problem") and isinstance(code, ast.Constant):
+                found.add(str(code.value))
+    return found
+
+
+def test_every_error_code_of_the_agent_is_documented() -> None:
+    """What a board reports can be looked up."""
+    page = (ROOT / "docs" / "agent.md").read_text()
+    assert error_codes() - set(re.findall(r"`([a-z_]+)`", page)) == set()
+    assert len(error_codes()) > 40
+
+
+def test_every_exit_code_is_documented() -> None:
+    """docs/exit-codes.md is the table of host_cli.errors."""
+    page = (ROOT / "docs" / "exit-codes.md").read_text()
+    for kind in errors.CommandError.__subclasses__():
+        assert f"| {kind.exit_code} | `{kind.code}` |" in page
+
+
+@pytest.mark.parametrize("program", ["cloud-train", "quantize", "deploy", "edge-agent"])
+def test_a_program_that_is_called_wrongly_says_so(program: str) -> None:
+    """Exit code 2, no traceback."""
+    done = subprocess.run(
+        [HOST_BIN / program, "nonsense"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr and done.stdout == ""
+
+
+@pytest.mark.parametrize("program", ["cloud-train", "quantize", "deploy", "edge-agent"])
+def test_help_imports_nothing_heavy(program: str) -> None:
+    """`--help` is instant: no TensorFlow, no numpy."""
+    module = program.replace("-", "_") + ".cli"
+    code = f"import sys, {module} as cli\ntry: cli.main(['--help'])\nexcept SystemExit: pass\n"
+    code += "print(sorted({'tensorflow', 'keras', 'numpy'} & set(sys.modules)), file=sys.stderr)"
+    done = subprocess.run(
+        [HOST_BIN / "python", "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stderr.strip().endswith("[]")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    """No dead link inside the repository."""
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+def test_the_two_commands_come_first_in_the_readme() -> None:
+    """make demo, make test, before anything else."""
+    readme = (ROOT / "README.md").read_text()
+    assert re.search(r"```\n(.*?)```", readme, re.DOTALL).group(1) == "make demo\nmake test\n"  # type: ignore[union-attr]
