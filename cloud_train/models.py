@@ -4,8 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cloud_train import backend, files
+from cloud_train import backend
 from cloud_train.weights import Architecture, Weights
+from host_cli import files
 from host_cli.errors import WrongUsage
 
 CNN3_FILTERS = (32, 64, 128)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from contract.codec import Integer, Number, Record, Text, rule
 
 DEFAULT_MODEL = "cnn3"
-DEFAULT_BATCH_SIZE = 32
+DEFAULT_BATCH_SIZE = 16
 DEFAULT_LEARNING_RATE = 2e-3
 DEFAULT_DECAY = 0.6
 DEFAULT_MOMENTUM = 0.5

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cloud_train import files
 from cloud_train.fedavg import BadUpdate, advance, average
 from cloud_train.models import initial_weights
 from cloud_train.recipe import Recipe
@@ -17,6 +16,7 @@ from cloud_train.shards import MANIFEST_FILE, ShardManifest, image_shape, load_m
 from cloud_train.trainer import Examiner
 from cloud_train.weights import Architecture, Weights, load_weights, save_weights
 from contract.errors import MessageError
+from host_cli import files
 from host_cli.errors import Failed, WrongUsage
 from host_cli.progress import progress
 

@@ -4,7 +4,6 @@ import re
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from cloud_train import files
 from cloud_train.models import save_model
 from cloud_train.recipe import Recipe
 from cloud_train.shards import ShardManifest
@@ -13,6 +12,7 @@ from contract.artifacts import MODEL_NAME_PATTERN, RUN_FILE, SHA256_PATTERN, Run
 from contract.codec import Nested, Number, Record, Text, decode, encode, rule
 from contract.errors import MessageError
 from contract.stamps import format_time
+from host_cli import files
 from host_cli.errors import WrongUsage
 
 MODEL_FILE = "model.keras"

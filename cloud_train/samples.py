@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cloud_train import files
+from host_cli import files
 from host_cli.errors import WrongUsage
 
 Array = npt.NDArray[Any]

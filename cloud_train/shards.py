@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from cloud_train import files
 from cloud_train.datasets import Dataset
 from cloud_train.samples import Array, BadSamples, Samples, load_samples, save_samples
 from contract.artifacts import LABELS, FileEntry, Preprocessing
 from contract.codec import Integer, Items, Nested, Record, Text, decode, encode, rule
 from contract.errors import MessageError
+from host_cli import files
 from host_cli.errors import WrongUsage
 
 MANIFEST_FILE = "shards.json"

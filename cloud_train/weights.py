@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from cloud_train import files
 from cloud_train.samples import Array, read_arrays
 from contract.artifacts import SHA256_PATTERN
 from contract.codec import Integer, Items, Nested, Number, Record, Table, Text, decode, encode, rule
 from contract.errors import MessageError
+from host_cli import files
 from host_cli.errors import WrongUsage
 
 _META = "meta"

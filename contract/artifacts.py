@@ -75,7 +75,7 @@ class RunRecord(Record):
 class Accuracy(Record):
     """Share of right answers on held-out data, before and after quantization."""
 
-    float_: float = rule(Number(0, 1, digits=6))
+    float32: float = rule(Number(0, 1, digits=6))
     int8: float = rule(Number(0, 1, digits=6))
     samples: int = rule(Integer(1))
 

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from deploy.address import Address
-from deploy.files import write_atomically
 from deploy.link import Link
 from host_cli.errors import CommandError, Failed, Unreachable, WrongUsage
+from host_cli.files import write_bytes
 
 HOST = "127.0.0.1"
 CONFIG_FILE = "mosquitto.conf"
@@ -118,7 +118,7 @@ def _mosquitto(program: str, folder: Path, address: Address) -> Iterator[Callabl
     try:
         folder.mkdir(parents=True, exist_ok=True)
         config = build_config(folder, address.port, getpass.getuser())
-        write_atomically(folder / CONFIG_FILE, config.encode())
+        write_bytes(folder / CONFIG_FILE, config.encode())
         log = (folder / LOG_FILE).open("ab")
     except OSError as error:
         raise WrongUsage(f"cannot write here: {error.strerror}", str(folder), "give another --dir") from error

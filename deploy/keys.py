@@ -10,9 +10,9 @@ from contract.codec import decode, encode
 from contract.errors import ContractError
 from contract.manifest import ROLES, Envelope, Role, Root
 from contract.stamps import format_time
-from deploy.files import sync_folder, write_atomically
 from deploy.signing import PrivateKey, sign, verify
 from host_cli.errors import CommandError, Failed, GateNotMet, WrongUsage
+from host_cli.files import sync, write_bytes
 
 KEYS_FOLDER = "keys"
 ROOT_FILE = "root-1.json"
@@ -51,10 +51,10 @@ def init_fleet(folder: Path, now_s: float) -> list[KeyFile]:
             raise WrongUsage("keys are never overwritten", str(existing), "give another --fleet folder")
     (folder / KEYS_FOLDER).mkdir(mode=FOLDER_MODE, parents=True)
     made = [_make_key(folder, role, number) for role in ROLES for number in range(1, KEYS_PER_ROLE[role] + 1)]
-    sync_folder(folder / KEYS_FOLDER)
+    sync(folder / KEYS_FOLDER)
     root = build_root(made, now_s)
     envelope = sign(root, [entry.key for entry in made if entry.role == "root"])
-    write_atomically(folder / ROOT_FILE, encode(envelope))
+    write_bytes(folder / ROOT_FILE, encode(envelope))
     return made
 
 
@@ -134,7 +134,7 @@ def reserve_sequence(folder: Path, seen: Iterable[int]) -> int:
         sequence = 1 + max([last, *seen])
         if sequence > MAX_SEQUENCE:
             raise WrongUsage(f"no sequence above {MAX_SEQUENCE}", str(path), "rotate the release key")
-        write_atomically(path, b"%d\n" % sequence)
+        write_bytes(path, b"%d\n" % sequence)
     return sequence
 
 

@@ -53,6 +53,7 @@ class OutboxTable:
     def __init__(self, path: Path) -> None:
         self._path = path
         self.was_reset = False
+        self.dropped_total = 0
         try:
             self._open()
         except sqlite3.OperationalError:
@@ -76,8 +77,10 @@ class OutboxTable:
         """Write rows and make everything durable."""
         self._begin()
         self._database.executemany("INSERT INTO messages VALUES (?, ?, ?, ?)", rows)
-        self._database.execute("REPLACE INTO facts VALUES ('dropped_total', ?)", (dropped_total,))
+        if dropped_total != self.dropped_total:
+            self._database.execute("REPLACE INTO facts VALUES ('dropped_total', ?)", (dropped_total,))
         self._database.execute("COMMIT")
+        self.dropped_total = dropped_total
         self.has_deleted = False
 
     def read(self, after_key: int, limit: int) -> List[Row]:
@@ -123,7 +126,7 @@ class OutboxTable:
     def _count(self) -> None:
         self.messages, self.bytes, self.last_key = self._database.execute(_COUNT).fetchone()
         found = self._database.execute("SELECT value FROM facts WHERE name = 'dropped_total'").fetchone()
-        self.dropped_total: int = found[0] if found else 0
+        self.dropped_total = found[0] if found else 0
         self.has_deleted = False
 
     def _set_aside(self, error: sqlite3.Error) -> None:

@@ -14,14 +14,14 @@ class Comparison:
     """Share of right answers, 0 to 1. `per_class` holds (samples, float, int8) of each class that occurs."""
 
     samples: int
-    float_: float
+    float32: float
     int8: float
     per_class: dict[int, tuple[int, float, float]]
 
     @property
     def drop(self) -> float:
         """Return what quantization cost; below zero if int8 happens to be better."""
-        return self.float_ - self.int8
+        return self.float32 - self.int8
 
 
 def compare(labels: Indices, float_scores: Array, int8_scores: Array) -> Comparison:
@@ -41,6 +41,6 @@ def require_small_drop(found: Comparison, max_drop: float, where: str) -> None:
         GateNotMet: the drop is larger than `max_drop`.
     """
     if found.drop > max_drop:
-        what = f"accuracy fell from {found.float_:.4f} to {found.int8:.4f}, by more than {max_drop:g}"
+        what = f"accuracy fell from {found.float32:.4f} to {found.int8:.4f}, by more than {max_drop:g}"
         hint = "give more --calibration-samples of the kind the model will see, or allow more with --max-drop"
         raise GateNotMet(what, where, hint)

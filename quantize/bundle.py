@@ -9,6 +9,7 @@ from pathlib import Path
 
 from contract.artifacts import BUNDLE_FILE, FileEntry
 from host_cli.errors import Failed, WrongUsage
+from host_cli.files import sync
 
 
 def describe_file(name: str, content: bytes) -> FileEntry:
@@ -46,7 +47,7 @@ def write_bundle(target: Path, files: Mapping[str, bytes]) -> None:
         try:
             _write_folder(workshop / "new", files)
             _swap(workshop / "new", target, workshop / "old")
-            _sync(target.parent)
+            sync(target.parent)
         finally:
             shutil.rmtree(workshop, ignore_errors=True)
     except OSError as error:
@@ -74,12 +75,4 @@ def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-    _sync(folder)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync(folder)

@@ -50,12 +50,12 @@ def build_report(
 ) -> bytes:
     """Write the figures that stay on this computer, as JSON."""
     per_class = [
-        {"class": label, "samples": samples, "float": round(float_, 6), "int8": round(int8, 6)}
-        for label, (samples, float_, int8) in accuracy.per_class.items()
+        {"class": label, "samples": samples, "float": round(float32, 6), "int8": round(int8, 6)}
+        for label, (samples, float32, int8) in accuracy.per_class.items()
     ]
     report = {
         "accuracy": {
-            "float": round(accuracy.float_, 6),
+            "float": round(accuracy.float32, 6),
             "int8": round(accuracy.int8, 6),
             "drop": round(accuracy.drop, 6),
             "samples": accuracy.samples,
@@ -108,7 +108,7 @@ def build_manifest(
         compiled=TPU_MODEL in entries,
         reweighted=False,
         minimum_runtime=MINIMUM_RUNTIME,
-        accuracy=Accuracy(accuracy.float_, accuracy.int8, accuracy.samples),
+        accuracy=Accuracy(accuracy.float32, accuracy.int8, accuracy.samples),
         calibration=Calibration(len(calibration), job.seed),
     )
 

@@ -42,7 +42,7 @@ class Outcome:
             "ok": True,
             "bundle": str(self.bundle),
             "accuracy": {
-                "float": round(self.accuracy.float_, 6),
+                "float": round(self.accuracy.float32, 6),
                 "int8": round(self.accuracy.int8, 6),
                 "drop": round(self.accuracy.drop, 6),
             },
@@ -59,7 +59,7 @@ class Outcome:
         where = f"{self.tpu_ops} operators for the Edge TPU, {self.cpu_ops} for the CPU"
         state = "compiled" if self.manifest.compiled else "not compiled"
         return (
-            f"{self.manifest.name} {self.manifest.version}: accuracy {found.float_:.4f} float, "
+            f"{self.manifest.name} {self.manifest.version}: accuracy {found.float32:.4f} float, "
             f"{found.int8:.4f} int8 on {found.samples} samples\n{where} ({state})\nbundle: {self.bundle}"
         )
 

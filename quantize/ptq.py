@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from contract.artifacts import Preprocessing
 from host_cli.errors import Failed, WrongUsage
+from host_cli.quiet import quiet
 from quantize.data import Pixels
-from quantize.quiet import quiet
 
 BATCH = 256
 IO_TYPES = ("uint8", "int8", "float32")

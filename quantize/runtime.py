@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from contract.artifacts import Preprocessing, TensorSpec
 from host_cli.errors import Failed
+from host_cli.quiet import quiet
 from quantize.data import Pixels
-from quantize.quiet import quiet
 
 Array = NDArray[Any]
 

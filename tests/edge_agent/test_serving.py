@@ -10,7 +10,7 @@ import time
 import pytest
 
 from contract.messages import Candidate, Latency, ModelVersion, Prediction, Problem
-from edge_agent import wsgi
+from edge_agent import http_connection
 from edge_agent.config import HttpConfig
 from edge_agent.errors import ConfigError
 from edge_agent.events import ARRAY, IMAGE
@@ -241,7 +241,7 @@ def test_too_large_body_is_413_before_it_is_read(client, loop):
 
 def test_too_large_body_that_is_sent_anyway_still_gets_its_answer(client):
     """A client that sends first and reads later sees 413, not a reset connection."""
-    response, answer = ask(client, body=bytes(MAX_BODY_BYTES + 100_000), Content_Type="image/jpeg")
+    response, answer = ask(client, body=bytes(8_000_000), Content_Type="image/jpeg")
     assert response.status == 413 and answer["error"]["code"] == "too_large"
 
 
@@ -319,6 +319,12 @@ def test_head_has_no_body(client):
     assert ask(client, "GET", "/healthz")[0].status == 200
 
 
+def test_refused_head_has_no_body_either(server):
+    """What follows the headers of an answer to HEAD would be taken for the next answer."""
+    answer = send_raw(server, b"HEAD /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+    assert b" 411 " in answer and answer.endswith(b"\r\n\r\n")
+
+
 def test_connection_is_kept(client):
     """Many requests travel over one connection; this is what makes them fast."""
     ask(client, "GET", "/healthz")
@@ -376,7 +382,7 @@ def test_connections_are_bounded(server, client):
 
 def test_slow_client_is_cut_off(monkeypatch, loop, no_thread_left):
     """Who sends a byte now and then is let go when a whole request should have been there."""
-    monkeypatch.setattr(wsgi, "_READ_S", 0.5)
+    monkeypatch.setattr(http_connection, "_READ_S", 0.5)
     server = Server(HttpConfig(port=0), loop.ask, lambda: None)
     address = server.start()
     started_s = time.monotonic()

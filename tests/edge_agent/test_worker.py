@@ -132,6 +132,17 @@ def test_disagreement_is_measured(program, tiny_files, golden, tmp_path):
     assert answer["result"]["max_lsb"] >= 200
 
 
+def test_difference_counts_in_both_directions(program, tiny_files, golden, tmp_path):
+    """An answer three steps below the recorded one is three steps off, not 253."""
+    program.load(tiny_files)
+    inputs, outputs = golden[0][:2], golden[1][:2].copy()
+    outputs[0][outputs[0].argmin()] += 3
+    answer = program.ask(
+        {"do": frames.TEST, "golden": save_golden(tmp_path / "g.npz", inputs=inputs, outputs=outputs)}
+    )
+    assert 2 <= answer["result"]["max_lsb"] <= 4
+
+
 def test_model_that_gives_one_answer_to_everything_is_refused(program, tiny_files, golden, tmp_path):
     """Constant answers are a failure even if the golden file agrees with them."""
     program.load(tiny_files)

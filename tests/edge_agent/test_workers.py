@@ -2,11 +2,13 @@ import gc
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from edge_agent import workers
 from edge_agent.config import InferenceConfig
 from edge_agent.events import (
     ARRAY,
@@ -17,6 +19,7 @@ from edge_agent.events import (
     WorkerReady,
     WorkerTested,
 )
+from edge_agent.frames import read_event
 from edge_agent.workers import ModelFiles, Worker
 
 STAND_IN = Path(__file__).resolve().parent / "stand_in_worker.py"
@@ -234,6 +237,24 @@ def test_stop_is_fast_and_silent(start, tiny_files, events):
     worker.stop()
     while not events.empty():
         assert isinstance(events.get(), WorkerTested)
+
+
+def test_answer_that_is_being_read_is_not_told_after_stop(start, events, golden, monkeypatch):
+    """Also an answer that had already arrived is kept back."""
+    worker = start()
+    events.get(timeout=WAIT_S)
+    is_reading = threading.Event()
+
+    def read_slowly(*arguments):
+        is_reading.set()
+        time.sleep(0.3)
+        return read_event(*arguments)
+
+    monkeypatch.setattr(workers, "read_event", read_slowly)
+    worker.submit(1, ARRAY, golden[0][0].tobytes())
+    assert is_reading.wait(WAIT_S)
+    worker.stop()
+    assert events.empty()
 
 
 def test_worker_that_will_not_leave_is_killed(start, events):

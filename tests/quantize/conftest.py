@@ -112,7 +112,7 @@ def convert_plainly(keras_model, samples: np.ndarray) -> bytes:
     """The ordinary full-integer conversion, as the documentation of TensorFlow shows it."""
     import tensorflow as tf
 
-    from quantize.quiet import quiet
+    from host_cli.quiet import quiet
 
     converter = tf.lite.TFLiteConverter.from_keras_model(keras_model)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]

@@ -14,7 +14,7 @@ HALF = np.eye(2)[[0, 1, 1, 0]]
 def test_counts_right_answers_over_all_and_by_class():
     """Per class: samples, float, int8."""
     found = compare(LABELS, RIGHT, np.eye(2)[[0, 1, 1, 1]])
-    assert (found.float_, found.int8, found.samples) == (1.0, 0.75, 4)
+    assert (found.float32, found.int8, found.samples) == (1.0, 0.75, 4)
     assert found.per_class == {0: (2, 1.0, 0.5), 1: (2, 1.0, 1.0)}
 
 

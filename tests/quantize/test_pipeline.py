@@ -37,7 +37,7 @@ def test_the_bundle_holds_what_its_manifest_says(outcome):
 def test_int8_is_about_as_good_as_float(outcome):
     """On the held-out samples that did not calibrate."""
     assert outcome.accuracy.samples == 2000 - 200
-    assert outcome.accuracy.float_ > 0.75
+    assert outcome.accuracy.float32 > 0.75
     assert abs(outcome.accuracy.drop) < 0.01
     assert (outcome.tpu_ops, outcome.cpu_ops) == (12, 0)
 

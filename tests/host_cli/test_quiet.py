@@ -7,7 +7,7 @@ import warnings
 
 PROGRAM = """
 import os, sys
-from quantize.quiet import quiet
+from host_cli.quiet import quiet
 with quiet():
     print("library chatter")
     os.write(2, b"native chatter")
@@ -26,7 +26,7 @@ def test_swallows_the_library_and_lets_progress_through():
 
 def test_leaves_everything_as_it_was(capfd):
     """After an error too."""
-    from quantize.quiet import quiet
+    from host_cli.quiet import quiet
 
     before = sys.stderr, sys.stdout
     try:
