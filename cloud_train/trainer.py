@@ -56,7 +56,7 @@ def fit(
     for passes in range(start.passes, start.passes + epochs):
         _restart(optimizer, recipe.learning_rate_of(passes))
         batches = _batches(samples, recipe, passes)
-        history = model.fit(batches, verbose=0, callbacks=[_meter(samples, recipe, advance)])
+        history = model.fit(batches, shuffle=False, verbose=0, callbacks=[_meter(samples, recipe, advance)])
         loss = float(history.history["loss"][-1])
         _check_loss(loss, client)
     return Weights(

@@ -6,7 +6,7 @@ from typing import Callable, Optional
 
 from contract.messages import Problem
 from edge_agent.clock import Clock
-from edge_agent.errors import StorageError
+from edge_agent.errors import AgentError, StorageError
 from edge_agent.events import WorkerReady
 from edge_agent.predictor import Predictor, Serving
 from edge_agent.reporter import Reporter
@@ -53,7 +53,7 @@ class Resident:
         self._release = active.release
         try:
             self._worker = self._start_worker(model_files(self._slots, active.release))
-        except StorageError as error:
+        except AgentError as error:
             self.failed(error.problem())
 
     def ready(self, event: WorkerReady) -> None:

@@ -25,16 +25,16 @@ MEANWHILE_PAUSE_S = 0.5
 
 @dataclass(frozen=True)
 class Size:
-    """How much of everything."""
+    """How much of everything; `limit` is given to `cloud-train split`."""
 
-    training_images: int
+    limit: tuple[object, ...]
     rounds: int
     pictures: int
     max_drop: float
 
 
-FULL = Size(training_images=60_000, rounds=3, pictures=1_000, max_drop=0.01)
-QUICK = Size(training_images=4_000, rounds=2, pictures=60, max_drop=0.03)
+FULL = Size(limit=(), rounds=3, pictures=1_000, max_drop=0.01)
+QUICK = Size(limit=("--limit", 4_000), rounds=2, pictures=60, max_drop=0.03)
 
 
 def main() -> int:
@@ -57,7 +57,7 @@ def tell(size: Size, out: Path) -> None:
     logs = fresh_folder(out / "logs")
 
     say("1. Split Fashion-MNIST, train the shards, average them", started)
-    split = ("--dataset", "fashion-mnist", "--shards", SHARDS, "--limit", size.training_images)
+    split = ("--dataset", "fashion-mnist", "--shards", SHARDS, *size.limit)
     call("cloud-train", "split", *split, "--out", out / "data")
     run = train(out, rounds=size.rounds, extra=("--alone", "--central"))
 

@@ -248,15 +248,13 @@ def test_worker_leaves_when_its_socket_is_closed(program, tiny_files):
 
 
 def test_busy_worker_leaves_when_its_socket_is_closed(program, tiny_files, tmp_path):
-    """Also in the middle of its work."""
+    """Also in the middle of its work, which it does not finish: that would be exit code 0."""
     program.load(tiny_files)
     inputs, outputs = np.zeros((200_000, 28, 28, 1), np.uint8), np.zeros((200_000, 10), np.uint8)
     path = str(tmp_path / "g.npz")
     np.savez_compressed(path, inputs=inputs, outputs=outputs)
     send(program.connection, {"do": frames.TEST, "golden": path})
-    started_s = time.monotonic()
-    program.close()
-    assert time.monotonic() - started_s < 3
+    assert program.close() == 1
 
 
 def test_ctrl_c_is_for_the_agent_alone(program, tiny_files, golden):

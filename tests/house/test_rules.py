@@ -1,0 +1,67 @@
+"""Rules of the house that an import linter cannot say: homes of foreign libraries, sizes, first lines."""
+
+import ast
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.house.conftest import ROOT
+
+PACKAGES = ["contract", "cloud_train", "quantize", "deploy", "edge_agent", "host_cli"]
+MODULES = [path for package in PACKAGES for path in sorted((ROOT / package).glob("*.py"))]
+HOMES = {
+    ("edge_agent", "paho"): {"link"},
+    ("edge_agent", "nacl"): {"verify"},
+    ("edge_agent", "PIL"): {"images"},
+    ("edge_agent", "bottle"): {"serving"},
+    ("edge_agent", "tflite_runtime"): {"classifier"},
+    ("edge_agent", "ai_edge_litert"): {"classifier"},
+    ("edge_agent", "tensorflow"): {"classifier"},
+    ("edge_agent", "sqlite3"): {"outbox", "outbox_table"},
+    ("deploy", "paho"): {"link"},
+    ("deploy", "nacl"): {"signing"},
+    ("deploy", "iotcore"): {"embedded_broker"},
+    ("deploy", "sqlalchemy"): {"results"},
+}
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Yield what a module imports, also by name through importlib."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (name.name.split(".")[0] for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module.split(".")[0]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value.split(".")[0]
+
+
+@pytest.mark.parametrize(("package", "library"), sorted(HOMES))
+def test_a_foreign_library_has_one_home(package: str, library: str) -> None:
+    """Its errors are translated there, and it can be replaced there."""
+    users = {path.stem for path in (ROOT / package).glob("*.py") if library in imported(path)}
+    assert users == HOMES[package, library]
+
+
+def test_the_contract_is_only_the_standard_library() -> None:
+    """Nothing to install, on any Python."""
+    foreign = {"numpy", "paho", "nacl", "PIL", "bottle", "typer", "rich", "edge_agent", "host_cli"}
+    for path in (ROOT / "contract").glob("*.py"):
+        assert not set(imported(path)) & foreign, path
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_a_module_says_in_its_first_line_what_lives_there(path: Path) -> None:
+    """And stays small enough to be read in one sitting."""
+    text = path.read_text()
+    assert text.startswith('"""') and len(text.splitlines()[0]) > 20
+    assert len(text.splitlines()) <= 450
+
+
+def test_nothing_large_is_in_the_repository() -> None:
+    """No file over 1 MB."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in listed.splitlines():
+        assert (ROOT / name).stat().st_size < 1_000_000, name
