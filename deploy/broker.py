@@ -1,6 +1,7 @@
 """Runs a broker for one computer: mosquitto on loopback, or the embedded one where there is no mosquitto."""
 
 import getpass
+import logging
 import shutil
 import socket
 import subprocess
@@ -29,6 +30,7 @@ STOP_TIMEOUT_S = 10.0
 POLL_S = 0.05
 LOG_LINES = 3
 
+_log = logging.getLogger(__name__)
 Announce = Callable[[Address], None]
 
 
@@ -101,6 +103,8 @@ def serve(folder: Path, port: int, embedded: bool, stop: threading.Event, announ
         Failed: the broker did not start, or ended by itself.
     """
     program = None if embedded else find_mosquitto()
+    if program is None and not embedded:
+        _log.warning("no mosquitto found: the embedded broker serves, MQTT 3.1.1 and nothing kept on disk")
     address = Address(HOST, choose_port(port))
     with _mosquitto(program, folder, address) if program else _embedded(address) as is_alive:
         _wait_until_ready(address, is_alive)

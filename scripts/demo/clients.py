@@ -2,6 +2,7 @@
 
 import http.client
 import io
+import itertools
 import json
 import queue
 import socket
@@ -15,11 +16,11 @@ from typing import Any
 
 import numpy as np
 import paho.mqtt.client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
+from paho.mqtt.enums import CallbackAPIVersion
 from PIL import Image
 
+from contract.codec import encode
+from contract.messages import InferRequest
 from contract.topics import Topics
 
 ANSWER_S = 20.0
@@ -90,34 +91,28 @@ def over_http(address: str) -> Iterator[Ask]:
 
 @contextmanager
 def over_mqtt(host: str, port: int, device: str, name: str) -> Iterator[Ask]:
-    """Ask one agent over the broker: raw picture, MQTT 5 response topic."""
+    """Ask one agent over the broker, in the form that every broker carries: MQTT 3.1.1 and JSON."""
     topics = Topics()
-    inbox: queue.SimpleQueue[tuple[bytes, bytes]] = queue.SimpleQueue()
-    client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5, client_id=name)
-    client.on_socket_open = lambda _c, _u, sock: sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    client.on_message = lambda _c, _u, message: inbox.put(
-        (getattr(message.properties, "CorrelationData", b""), message.payload)
-    )
+    inbox: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     subscribed = threading.Event()
+    client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=name)
+    client.on_socket_open = lambda _c, _u, sock: sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    client.on_message = lambda _c, _u, message: inbox.put(json.loads(message.payload))
     client.on_subscribe = lambda *_: subscribed.set()
     client.connect(host, port)
     client.loop_start()
-    client.subscribe(topics.client(name), qos=1)
+    client.subscribe(topics.infer_response(device), qos=1)
     if not subscribed.wait(ANSWER_S):
         raise TimeoutError("the broker did not take the client's subscription")
-    count = 0
+    count = itertools.count(1)
 
     def ask(picture: bytes) -> dict[str, Any]:
-        nonlocal count
-        count += 1
-        properties = Properties(PacketTypes.PUBLISH)
-        properties.ResponseTopic = topics.client(name)
-        properties.CorrelationData = str(count).encode()
-        client.publish(topics.infer(device), picture, qos=1, properties=properties)
+        transaction = f"{name}-{next(count)}"
+        client.publish(topics.infer(device), encode(InferRequest(transaction, picture)), qos=1)
         while True:
-            correlation, payload = inbox.get(timeout=ANSWER_S)
-            if correlation == str(count).encode():
-                return json.loads(payload)
+            answer = inbox.get(timeout=ANSWER_S)
+            if answer.get("transaction") == transaction:
+                return answer
 
     try:
         yield ask

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -78,17 +79,25 @@ class Broker:
         return found
 
 
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Broker]:
+@contextmanager
+def running_broker(folder: Path, *more: str) -> Iterator[Broker]:
     """Start a broker as a person would, on a free port."""
-    command = [HOST_BIN / "deploy", "broker", "--dir", tmp_path / "broker", "--port", "0", "--json"]
+    command = [HOST_BIN / "deploy", "broker", "--dir", folder / "broker", "--port", "0", "--json", *more]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     found = Broker(json.loads(process.stdout.readline())["port"])
-    yield found
-    found.close()
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=10)
+    try:
+        yield found
+    finally:
+        found.close()
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=10)
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    with running_broker(tmp_path) as found:
+        yield found
 
 
 class Agent:

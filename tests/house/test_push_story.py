@@ -9,7 +9,7 @@ from pathlib import Path
 
 from contract.topics import Topics
 from tests.fakes.publisher import DATA, Publisher, tiny_files
-from tests.house.conftest import HOST_BIN, Agent, Broker, wait_for
+from tests.house.conftest import HOST_BIN, Agent, Broker, running_broker, wait_for
 
 TOPICS = Topics()
 DEVICE = "board-a"
@@ -177,3 +177,17 @@ def test_a_picture_is_answered_like_the_golden_sample(
         check=True,
     )
     assert json.loads(done.stdout)["label_id"] == int(answer.argmax())
+
+
+def test_the_embedded_broker_serves_where_no_mosquitto_is(tmp_path: Path, publisher: Publisher) -> None:
+    """MQTT 3.1.1 only: the agent falls back to it, and the release arrives all the same."""
+    with running_broker(tmp_path, "--embedded") as broker:
+        (tmp_path / "agent").mkdir()
+        agent = Agent(tmp_path / "agent", broker.port, publisher)
+        publish_files(broker, publisher)
+        order(broker, publisher)
+        agent.start()
+        try:
+            broker.wait_for_phase(DEVICE, "active", "1")
+        finally:
+            agent.close()
