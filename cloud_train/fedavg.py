@@ -76,7 +76,7 @@ def advance(
         The weights the next round starts from, and the velocity.
 
     Source: Hsu et al., Measuring the Effects of Non-Identical Data Distribution for Federated Visual
-    Classification, 2019, arXiv:1909.06335, section 4.3 (FedAvgM, Nesterov form).
+    Classification, 2019, arXiv:1909.06335 (FedAvgM), here with Nesterov's look ahead.
     """
     held = velocity.tensors if velocity else tuple(np.zeros_like(tensor) for tensor in before.tensors)
     weights, velocities = [], []

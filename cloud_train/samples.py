@@ -4,7 +4,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -120,15 +120,24 @@ def read_arrays(path: Path, hint: str) -> dict[str, Array]:
     if not path.is_file():
         raise WrongUsage("there is no such file", str(path), hint)
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here, because np.load leaves a damaged file open.
+        with path.open("rb") as stream, _npz(stream) as archive:
             return {name: archive[name] for name in archive.files}
-    except AttributeError as error:  # np.load returns a bare array for an .npy file
-        raise WrongUsage("it is not an .npz file", str(path), hint) from error
     except UNREADABLE as error:
-        reason = "it holds pickled objects" if "pickle" in str(error) and zipfile.is_zipfile(path) else None
-        raise WrongUsage(
-            reason or f"it is cut short or no .npz file ({type(error).__name__})", str(path), hint
-        ) from error
+        raise WrongUsage(_why_unreadable(error), str(path), hint) from error
+
+
+def _npz(stream: IO[bytes]) -> Any:
+    if not zipfile.is_zipfile(stream):
+        raise zipfile.BadZipFile  # np.load would also take a bare .npy, or try to unpickle
+    stream.seek(0)
+    return np.load(stream, allow_pickle=False)
+
+
+def _why_unreadable(error: Exception) -> str:
+    if isinstance(error, ValueError) and "allow_pickle" in str(error):
+        return "it holds pickled objects"
+    return f"it is cut short or no .npz file ({type(error).__name__})"
 
 
 def _kind_of(array: Array) -> str:

@@ -70,7 +70,7 @@ def test_a_bare_array_is_no_npz(tmp_path):
     """numpy reads an .npy file under any name; we do not."""
     with (tmp_path / "shard.npz").open("wb") as stream:
         np.save(stream, X)
-    with pytest.raises(WrongUsage, match=r"not an \.npz"):
+    with pytest.raises(WrongUsage, match=r"no \.npz file"):
         load_samples(tmp_path / "shard.npz")
 
 
