@@ -29,16 +29,22 @@ def run(app: typer.Typer, argv: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         print("stopped by Ctrl-C", file=sys.stderr)
         return INTERRUPTED
+    except OSError as error:
+        where = str(error.filename or Path(sys.argv[0]).name)
+        _explain(
+            "failed", error.strerror or str(error), where, "check the path, its rights and the disk", as_json
+        )
+        exit_code = 1
     except TyperException as error:
         command = getattr(getattr(error, "ctx", None), "command_path", None) or Path(sys.argv[0]).name
         _explain("wrong_usage", error.format_message(), command, f"{command} --help", as_json)
         exit_code = error.exit_code
     except Exception as error:
+        if verbose:
+            traceback.print_exc()
         what = f"unexpected {type(error).__name__}: {error}"
         _explain("failed", what, "this is a bug", "run with -vv", as_json)
         exit_code = 1
-        if verbose:
-            traceback.print_exc()
     return exit_code
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 PLAIN_LINE_EVERY_S = 5.0
+# Before this share is done, a start-up counts as slow work and the time left is a wild guess.
+TOLD_FROM_SHARE = 0.05
 
 Advance = Callable[[float], None]
 
@@ -53,7 +55,8 @@ def _lines(title: str, total: float, unit: str) -> Iterator[Advance]:
         if now - last >= PLAIN_LINE_EVERY_S and done < total:
             last = now
             left_s = (now - started) * (total - done) / max(done, 1e-9)
-            print(f"{title}: {done:.0f}/{total:.0f} {unit}, {left_s:.0f} s left", file=sys.stderr, flush=True)
+            left = f", {left_s:.0f} s left" if done >= TOLD_FROM_SHARE * total else ""
+            print(f"{title}: {done:.0f}/{total:.0f} {unit}{left}", file=sys.stderr, flush=True)
 
     yield advance
     elapsed = time.monotonic() - started

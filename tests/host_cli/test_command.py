@@ -1,6 +1,7 @@
 """Promises of host_cli.command: exit codes, three-line errors, JSON."""
 
 import json
+from pathlib import Path
 
 import pytest
 import typer
@@ -25,6 +26,8 @@ def end(how: str = "well", json_: bool = typer.Option(False, "--json")) -> None:
         raise ERRORS[how][0]("it broke", "here", "that")
     if how == "ctrl-c":
         raise KeyboardInterrupt
+    if how == "disk":
+        Path("/nowhere/file").write_text("x")
     if how == "bug":
         raise ZeroDivisionError("oops")
     print_result({"ok": True}, "well done", json_)
@@ -73,6 +76,13 @@ def test_wrong_usage_is_explained_and_ends_with_2(
 def test_ctrl_c_ends_with_130() -> None:
     """As shells expect."""
     assert run(app, ["end", "--how", "ctrl-c"]) == 130
+
+
+def test_what_the_disk_refuses_is_no_bug(capsys: pytest.CaptureFixture[str]) -> None:
+    """The path is named."""
+    assert run(app, ["end", "--how", "disk"]) == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: No such file or directory\n   at: /nowhere/file\n  try: ")
 
 
 def test_a_bug_shows_a_traceback_only_when_asked(capsys: pytest.CaptureFixture[str]) -> None:
