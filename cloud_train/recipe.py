@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from contract.codec import Integer, Number, Record, Text, rule
+from contract.records import Integer, Number, Record, Text, rule
 
 DEFAULT_MODEL = "cnn3"
 DEFAULT_BATCH_SIZE = 16

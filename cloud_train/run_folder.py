@@ -9,8 +9,9 @@ from cloud_train.recipe import Recipe
 from cloud_train.shards import ShardManifest
 from cloud_train.weights import Weights, load_weights, save_weights
 from contract.artifacts import MODEL_NAME_PATTERN, RUN_FILE, SHA256_PATTERN, RunRecord
-from contract.codec import Nested, Number, Record, Text, decode, encode, rule
+from contract.codec import decode, encode
 from contract.errors import MessageError
+from contract.records import Nested, Number, Record, Text, rule
 from contract.stamps import format_time
 from host_cli import files
 from host_cli.errors import WrongUsage

@@ -8,8 +8,9 @@ import numpy as np
 from cloud_train.datasets import Dataset
 from cloud_train.samples import Array, BadSamples, Samples, load_samples, save_samples
 from contract.artifacts import LABELS, FileEntry, Preprocessing
-from contract.codec import Integer, Items, Nested, Record, Text, decode, encode, rule
+from contract.codec import decode, encode
 from contract.errors import MessageError
+from contract.records import Integer, Items, Nested, Record, Text, rule
 from host_cli import files
 from host_cli.errors import WrongUsage
 

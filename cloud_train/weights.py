@@ -9,8 +9,9 @@ import numpy as np
 
 from cloud_train.samples import Array, read_arrays
 from contract.artifacts import SHA256_PATTERN
-from contract.codec import Integer, Items, Nested, Number, Record, Table, Text, decode, encode, rule
+from contract.codec import decode, encode
 from contract.errors import MessageError
+from contract.records import Integer, Items, Nested, Number, Record, Table, Text, rule
 from host_cli import files
 from host_cli.errors import WrongUsage
 

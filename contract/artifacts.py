@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Dict, Optional, Tuple
 
-from contract.codec import Flag, Integer, Items, Maybe, Nested, Number, Record, Table, Text, rule
 from contract.errors import ManifestError
+from contract.records import Flag, Integer, Items, Maybe, Nested, Number, Record, Table, Text, rule
 from contract.stamps import TIME_PATTERN
 
 SHA256_PATTERN = r"^[0-9a-f]{64}$"

@@ -12,21 +12,9 @@ from contract.chunks import (
     blob_id,
     count_chunks,
 )
-from contract.codec import (
-    Binary,
-    Flag,
-    Integer,
-    Items,
-    Maybe,
-    Nested,
-    Number,
-    Record,
-    Table,
-    Text,
-    decode,
-    rule,
-)
+from contract.codec import decode
 from contract.errors import ManifestError
+from contract.records import Binary, Flag, Integer, Items, Maybe, Nested, Number, Record, Table, Text, rule
 from contract.stamps import TIME_PATTERN, parse_time
 from contract.topics import DEVICE_PATTERN, NAME_PATTERN
 

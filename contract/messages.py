@@ -5,8 +5,8 @@ from typing import Dict, Optional, Tuple
 
 from contract.artifacts import MODEL_NAME_PATTERN, SHA256_PATTERN, VERSION_PATTERN
 from contract.chunks import MAX_CHUNKS
-from contract.codec import Binary, Flag, Integer, Items, Maybe, Nested, Number, Record, Table, Text, rule
 from contract.errors import MessageError
+from contract.records import Binary, Flag, Integer, Items, Maybe, Nested, Number, Record, Table, Text, rule
 from contract.stamps import TIME_PATTERN, ULID_PATTERN
 from contract.topics import BLOB_ID_PATTERN, DEVICE_PATTERN, NAME_PATTERN
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from nacl.signing import SigningKey, VerifyKey
 
-from contract.codec import Record, encode
+from contract.codec import encode
 from contract.manifest import (
     MAX_METADATA_BYTES,
     RELEASE_TYPE,
@@ -18,6 +18,7 @@ from contract.manifest import (
     Signature,
     pre_authentication_encoding,
 )
+from contract.records import Record
 from host_cli.errors import GateNotMet
 
 KEY_ID_DIGITS = 16

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Optional, Type
 
-from contract.codec import Flag, Integer, Maybe, Nested, Number, Record, Text, load_record, rule
 from contract.errors import MessageError
+from contract.records import Flag, Integer, Maybe, Nested, Number, Record, Text, load_record, rule
 from contract.topics import DEFAULT_BASE, DEVICE_PATTERN, NAME_PATTERN
 from edge_agent.errors import ConfigError
 

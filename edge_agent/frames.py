@@ -7,9 +7,9 @@ import time
 from typing import Any, Dict, Optional, Tuple, Union
 
 from contract.artifacts import TensorSpec
-from contract.codec import load_record
 from contract.errors import ContractError
 from contract.messages import Candidate, GoldenResult, Problem
+from contract.records import load_record
 from edge_agent.errors import ModelError
 from edge_agent.events import Classified, Event, WorkerAnswered, WorkerReady, WorkerTested
 

@@ -9,8 +9,9 @@ from typing import Any, Callable, Dict, Optional, Set, Tuple, Union
 
 import bottle
 
-from contract.codec import dump_record, encode
+from contract.codec import encode
 from contract.messages import Prediction, Problem
+from contract.records import dump_record
 from edge_agent.config import HttpConfig
 from edge_agent.errors import ConfigError
 from edge_agent.events import ARRAY, IMAGE, InferenceAsked

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Callable, Dict, Iterable, Optional, Set, Tuple
 
 from contract.artifacts import SHA256_PATTERN
-from contract.codec import Integer, Items, Maybe, Nested, Number, Record, Text, decode, encode, rule
+from contract.codec import decode, encode
 from contract.errors import ContractError
 from contract.manifest import BlobRef, Envelope, ReleaseManifest
 from contract.messages import Problem
+from contract.records import Integer, Items, Maybe, Nested, Number, Record, Text, rule
 from contract.stamps import TIME_PATTERN
 from edge_agent.errors import StorageError
 from edge_agent.files import explain, sync_folder, write_whole

@@ -18,9 +18,10 @@ from typing import Any, List, Optional, Tuple
 import numpy as np
 
 from contract.artifacts import Preprocessing
-from contract.codec import decode, dump_record
+from contract.codec import decode
 from contract.errors import ContractError
 from contract.messages import GoldenResult
+from contract.records import dump_record
 from edge_agent.classifier import Classifier
 from edge_agent.errors import AgentError, ModelError, RequestError
 from edge_agent.events import IMAGE

@@ -6,23 +6,9 @@ from typing import Optional, Tuple
 
 import pytest
 
-from contract.codec import (
-    MAX_PAYLOAD_BYTES,
-    Binary,
-    Flag,
-    Integer,
-    Items,
-    Maybe,
-    Nested,
-    Number,
-    Record,
-    Text,
-    decode,
-    encode,
-    parse_json,
-    rule,
-)
+from contract.codec import MAX_PAYLOAD_BYTES, decode, encode, parse_json
 from contract.errors import MessageError
+from contract.records import Binary, Flag, Integer, Items, Maybe, Nested, Number, Record, Text, rule
 
 
 @dataclass(frozen=True)

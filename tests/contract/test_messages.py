@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from contract import artifacts, manifest, messages
-from contract.codec import build_schema, decode, encode
+from contract.codec import decode, encode
 from contract.errors import ManifestError, MessageError
+from contract.records import build_schema
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 KINDS = {

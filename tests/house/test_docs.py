@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.codec import Record
+from contract.records import Record
 from contract.topics import Topics
 from edge_agent.config import AgentConfig
 from host_cli import errors
