@@ -218,6 +218,8 @@ class Agent:
     def _on_worker_failed(self, event: WorkerFailed) -> None:
         was_serving = self._predictor.lost(event.worker)
         if self._updater.failed(event):
+            if self._predictor.serving is None:
+                self._resident.start()
             return
         if was_serving or self._resident.owns(event.worker):
             self._resident.failed(event.problem)

@@ -120,6 +120,8 @@ class Updater:
 
     def failed(self, event: WorkerFailed) -> bool:
         """A worker is gone. True if it was the candidate's: that is refused, or rolled back if it served."""
+        if self._before is not None and self._before.worker.number == event.worker:
+            self._before = None
         if not self._is_candidate(event.worker):
             return False
         self._worker = None

@@ -143,6 +143,17 @@ def test_a_crash_during_the_soak_rolls_back(board: Board) -> None:
     assert board.predictor.serving.worker is board.workers[0] and board.workers[0].is_running
 
 
+def test_a_roll_back_to_a_worker_that_died_meanwhile_starts_it_again(board: Board) -> None:
+    """Both died during the soak: the installed model comes back all the same."""
+    board.install()
+    board.install(files=other_files(2), rollout=Rollout("soaked", soak_s=60.0))
+    board.worker_fails(worker=0)
+    board.worker_fails(worker=1)
+    assert board.report.phase == "rolled_back"
+    board.ready()
+    assert board.predictor.serving.model.version == "1"
+
+
 def test_a_soak_that_ends_well_commits(board: Board) -> None:
     """Until then the old release is what a reboot would start."""
     board.install()

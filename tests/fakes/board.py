@@ -157,7 +157,10 @@ class Board:
         number = self.workers[worker].number
         event = WorkerFailed(number, Problem(code, "it died"))
         was_serving = self.predictor.lost(number)
-        if not self.updater.failed(event) and (was_serving or self.resident.owns(number)):
+        if self.updater.failed(event):
+            if self.predictor.serving is None:
+                self.resident.start()
+        elif was_serving or self.resident.owns(number):
             self.resident.failed(event.problem)
 
     def answer(self, worker: int = -1) -> None:
