@@ -37,7 +37,7 @@ make_venv() {
     local stamp="$folder/.installed" state
     state="$("$interpreter" --version 2>&1) $* $(sha256sum setup.cfg pyproject.toml | sha256sum)"
     [ "$(cat "$stamp" 2>/dev/null)" != "$state" ] || return 0
-    say "setting up $folder ($("$interpreter" --version 2>&1))"
+    say "setting up $folder ($("$interpreter" --version 2>&1)); the first time takes minutes"
     "$interpreter" -m venv "$folder"
     "$folder/bin/pip" install --quiet --upgrade pip >&2
     "$folder/bin/pip" install --quiet "$@" >&2

@@ -1,5 +1,7 @@
 """Promises of host_cli.progress."""
 
+import time
+
 import pytest
 
 from host_cli import progress as module
@@ -27,6 +29,9 @@ def test_a_terminal_gets_a_bar(capsys: pytest.CaptureFixture[str], monkeypatch: 
     """With rate and time left."""
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     monkeypatch.setenv("TERM", "xterm")
-    with progress("training", 2, "steps") as advance:
-        advance(2)
-    assert "training" in capsys.readouterr().err
+    with progress("training", 400, "steps") as advance:
+        advance(100)
+        time.sleep(0.02)
+        advance(300)
+    printed = capsys.readouterr().err
+    assert "training" in printed and "100%" in printed and "steps/s" in printed

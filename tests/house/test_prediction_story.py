@@ -12,7 +12,7 @@ import pytest
 
 from contract.topics import Topics
 from tests.fakes.publisher import DATA, Publisher
-from tests.house.conftest import HOST_BIN, Agent, Broker, wait_for
+from tests.house.conftest import HOST_BIN, ROOT, Agent, Broker, wait_for
 from tests.house.test_push_story import DEVICE, order, predict, publish_files
 
 TOPICS = Topics()
@@ -151,3 +151,17 @@ def test_every_prediction_is_stored_once(broker: Broker, serving: Agent, tmp_pat
     printed, _ = collector.communicate(timeout=15)
     counts = json.loads(printed.splitlines()[-1])
     assert (counts["stored"], counts["gaps"]) == (25, 0)
+
+
+def test_the_example_prints_predictions(broker: Broker, serving: Agent) -> None:
+    """Twenty lines are enough to listen to a fleet."""
+    program = [HOST_BIN / "python", ROOT / "examples" / "print_predictions.py", "127.0.0.1", str(broker.port)]
+    reader = subprocess.Popen(program, stdout=subprocess.PIPE, text=True)
+    assert reader.stdout is not None
+    try:
+        time.sleep(1.0)
+        predict(serving, bytes(28 * 28))
+        assert DEVICE in reader.stdout.readline()
+    finally:
+        reader.kill()
+        reader.communicate()
