@@ -2,7 +2,7 @@
 
 import sys
 
-import paho.mqtt.client as mqtt
+from paho.mqtt import subscribe
 
 from contract.codec import decode
 from contract.messages import Prediction
@@ -11,11 +11,7 @@ from contract.topics import Topics
 
 def show(_client, _user, message):
     seen = decode(Prediction, message.payload)
-    print(f"{seen.ts}  {seen.device}  {seen.label}  {seen.score:.2f}  {seen.latency_ms.total} ms", flush=True)
+    print(seen.ts, seen.device, seen.label, f"{seen.score:.2f}", flush=True)
 
 
-client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
-client.on_message = show
-client.on_connect = lambda *_: client.subscribe(Topics().every_device("prediction/#"))
-client.connect(sys.argv[1], int(sys.argv[2]))
-client.loop_forever()
+subscribe.callback(show, Topics().every_device("prediction/#"), hostname=sys.argv[1], port=int(sys.argv[2]))
