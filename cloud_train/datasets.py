@@ -2,12 +2,13 @@
 
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from cloud_train import idx
+from cloud_train import backend, idx
 from cloud_train.samples import Array, BadSamples, Samples, read_arrays
 from host_cli.errors import Unreachable, WrongUsage
 
@@ -106,12 +107,12 @@ def _numbered(train: Samples, test: Samples) -> tuple[str, ...]:
 
 
 def _download_fashion_mnist() -> Dataset:
-    from keras.datasets import fashion_mnist
-
+    fashion_mnist = backend.keras().datasets.fashion_mnist
     print("Fashion-MNIST is not on this computer, downloading it (30 MB)", file=sys.stderr)
     load: Callable[[], tuple[tuple[Array, Array], tuple[Array, Array]]] = fashion_mnist.load_data
     try:
-        train, test = load()
+        with redirect_stdout(sys.stderr):  # Keras draws its progress on stdout, where results go
+            train, test = load()
     except Exception as error:  # Keras says a bare Exception when the line is bad
         raise Unreachable(
             f"Fashion-MNIST could not be downloaded: {error}",

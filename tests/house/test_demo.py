@@ -22,4 +22,6 @@ def test_the_whole_way_works_and_loses_nothing(tmp_path: Path) -> None:
     assert answered == stored and int(answered.replace(",", "")) > 200
     assert float(table["accuracy, int8 (release 2)"].split()[0]) > 60
     assert len([what for what in table if what.startswith("accuracy, shard-")]) == 4
+    readme = re.findall(r"│ (.+?) +│ +.+? │", (ROOT / "README.md").read_text())
+    assert {re.sub(r"\d+", "N", what) for what in table} == {re.sub(r"\d+", "N", what) for what in readme}
     assert all(len(line) <= 80 for line in done.stdout.splitlines())
