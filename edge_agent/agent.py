@@ -79,6 +79,7 @@ class Agent:
             start_worker=self._start_worker,
         )
         self._resident = Resident(
+            config,
             slots=slots,
             clock=clock,
             predictor=self._predictor,

@@ -5,10 +5,11 @@ import logging
 from dataclasses import dataclass
 from typing import Callable, Deque, Dict, List, Optional, Tuple
 
-from contract.messages import Latency, ModelVersion, Prediction, Problem
+from contract.messages import Latency, Prediction, Problem
 from edge_agent.clock import Clock
 from edge_agent.config import AgentConfig
 from edge_agent.events import Classified, InferenceAsked, WorkerAnswered, WorkerReady
+from edge_agent.runnable import RunnableModel
 from edge_agent.workers import Worker
 
 _log = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ class Serving:
 
     worker: Worker
     ready: WorkerReady
-    model: ModelVersion
+    model: RunnableModel
 
 
 @dataclass(frozen=True)
@@ -158,9 +159,9 @@ class Predictor:
             label_id=best.id,
             score=best.score,
             top=found.top,
-            model=running.serving.model,
+            model=running.serving.model.version,
             backend=running.serving.ready.backend,
-            degraded=None,
+            degraded=running.serving.model.degraded,
             latency_ms=Latency(
                 queue=(running.sent_s - asked.arrived_s) * 1000,
                 preprocess=found.preprocess_ms,

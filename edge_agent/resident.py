@@ -6,12 +6,13 @@ from typing import Callable, Optional
 
 from contract.messages import Problem
 from edge_agent.clock import Clock
+from edge_agent.config import AgentConfig
 from edge_agent.errors import AgentError, StorageError
 from edge_agent.events import WorkerReady
 from edge_agent.predictor import Predictor, Serving
 from edge_agent.reporter import Reporter
+from edge_agent.runnable import RunnableModel, choose_runnable
 from edge_agent.slots import Slots
-from edge_agent.updater import model_files, model_version
 from edge_agent.workers import ModelFiles, Worker
 
 _log = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ class Resident:
 
     def __init__(
         self,
+        config: AgentConfig,
         *,
         slots: Slots,
         clock: Clock,
@@ -32,11 +34,13 @@ class Resident:
         reporter: Reporter,
         start_worker: Callable[[ModelFiles], Worker],
     ) -> None:
+        self._edgetpu = config.edgetpu
         self._slots = slots
         self._clock = clock
         self._predictor = predictor
         self._reporter = reporter
         self._start_worker = start_worker
+        self._runnable: Optional[RunnableModel] = None
         self._worker: Optional[Worker] = None
         self._release = ""
         self._failures = 0
@@ -52,7 +56,9 @@ class Resident:
         self._predictor.is_restarting = True
         self._release = active.release
         try:
-            self._worker = self._start_worker(model_files(self._slots, active.release))
+            manifest = self._slots.release(active.release)
+            self._runnable = choose_runnable(self._slots, manifest, self._edgetpu)
+            self._worker = self._start_worker(self._runnable.files)
         except AgentError as error:
             self.failed(error.problem())
 
@@ -67,8 +73,8 @@ class Resident:
         if active is None or active.release != self._release:
             self._predictor.retire(worker)
             return
-        version = model_version(self._slots.release(active.release))
-        self._predictor.switch(Serving(worker, event, version))
+        assert self._runnable is not None
+        self._predictor.switch(Serving(worker, event, self._runnable))
 
     def failed(self, problem: Problem) -> None:
         """The installed model's worker could not start, or died while it served."""

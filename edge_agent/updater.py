@@ -9,11 +9,10 @@ import logging
 import os
 import random
 from dataclasses import replace
-from pathlib import Path
 from typing import Callable, Optional
 
 from contract.manifest import ReleaseManifest, Root
-from contract.messages import GoldenResult, ModelVersion, Problem
+from contract.messages import GoldenResult, Problem
 from contract.stamps import parse_time
 from edge_agent.clock import Clock
 from edge_agent.config import AgentConfig
@@ -22,6 +21,7 @@ from edge_agent.errors import AgentError, ModelError, StorageError, TrustError
 from edge_agent.events import MessageArrived, WorkerFailed, WorkerReady, WorkerTested
 from edge_agent.predictor import Predictor, Serving
 from edge_agent.reporter import Reporter
+from edge_agent.runnable import RunnableModel, choose_runnable
 from edge_agent.slots import Candidate, Slot, Slots
 from edge_agent.verify import Scope, Seen, VerifiedRelease, verify_release
 from edge_agent.workers import ModelFiles, Worker
@@ -58,6 +58,7 @@ class Updater:
         self._start_worker = start_worker
         self._has_own = False
         self._manifest: Optional[ReleaseManifest] = None
+        self._runnable: Optional[RunnableModel] = None
         self._worker: Optional[Worker] = None
         self._ready: Optional[WorkerReady] = None
         self._before: Optional[Serving] = None
@@ -195,14 +196,14 @@ class Updater:
     def _load(self) -> None:
         self._downloader.end()
         self._reporter.phase("verifying")
-        files = self._slots.model_files(self._require_manifest())
+        self._runnable = choose_runnable(self._slots, self._require_manifest(), self._config.edgetpu)
         candidate = self._slots.state.candidate
         if candidate is not None:
             # Counted before it is tried: a model that takes the whole board down must not be tried for ever.
             self._slots.save(
                 replace(self._slots.state, candidate=replace(candidate, attempts=candidate.attempts + 1))
             )
-        self._worker = self._start_worker(ModelFiles(**{role: files[role] for role in ModelFiles.roles()}))
+        self._worker = self._start_worker(self._runnable.files)
 
     def _test(self) -> None:
         manifest, ready = self._require_manifest(), self._ready
@@ -229,9 +230,9 @@ class Updater:
 
     def _switch(self) -> None:
         manifest = self._require_manifest()
-        assert self._worker is not None and self._ready is not None
+        assert self._worker is not None and self._ready is not None and self._runnable is not None
         self._reporter.phase("trial")
-        self._before = self._predictor.switch(Serving(self._worker, self._ready, model_version(manifest)))
+        self._before = self._predictor.switch(Serving(self._worker, self._ready, self._runnable))
         self._soak_until_s = self._clock.monotonic_s() + manifest.rollout.soak_s
         self.tick()
 
@@ -327,21 +328,6 @@ class Updater:
     def _seen(self) -> Seen:
         state = self._slots.state
         return Seen(state.sequence_high, state.release_high, state.security_floor, state.time_floor_s)
-
-
-def model_version(manifest: ReleaseManifest) -> ModelVersion:
-    """Return how predictions name the model of a release."""
-    return ModelVersion(manifest.model.name, manifest.model.version, manifest.blobs["model"].sha256)
-
-
-def model_files(slots: Slots, digest: str) -> ModelFiles:
-    """Return the checked files of an installed release.
-
-    Raises:
-        StorageError: one is damaged.
-    """
-    files = slots.model_files(slots.release(digest))
-    return ModelFiles(**{role: Path(files[role]) for role in ModelFiles.roles()})
 
 
 def _share(salt: str, device: str) -> float:

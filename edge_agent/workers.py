@@ -7,9 +7,9 @@ import socket
 import sys
 import threading
 import time
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Deque, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Deque, NamedTuple, Optional, Sequence
 
 from contract.messages import Problem
 from edge_agent.child import Child, explain_exit
@@ -35,11 +35,6 @@ class ModelFiles:
     labels: Path
     preprocessing: Path
     golden: Path
-
-    @classmethod
-    def roles(cls) -> Tuple[str, ...]:
-        """Return the names of the files, which are also their roles in a release."""
-        return tuple(entry.name for entry in fields(cls))
 
 
 class _Command(NamedTuple):

@@ -129,7 +129,7 @@ def test_an_installed_model_that_keeps_failing_gives_way_to_the_last_known_good(
         board.pass_time(60)
     board.ready()
     assert (board.report.phase, board.report.current.version) == ("rolled_back", "1")
-    assert board.predictor.serving.model.version == "1"
+    assert board.predictor.serving.model.version.version == "1"
 
 
 def test_a_reboot_serves_what_was_active(board: Board) -> None:

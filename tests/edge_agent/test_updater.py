@@ -151,7 +151,7 @@ def test_a_roll_back_to_a_worker_that_died_meanwhile_starts_it_again(board: Boar
     board.worker_fails(worker=1)
     assert board.report.phase == "rolled_back"
     board.ready()
-    assert board.predictor.serving.model.version == "1"
+    assert board.predictor.serving.model.version.version == "1"
 
 
 def test_a_soak_that_ends_well_commits(board: Board) -> None:
@@ -297,6 +297,21 @@ def test_a_release_that_takes_the_board_down_is_given_up(board: Board) -> None:
     assert board.report.phase == "failed"
     assert board.report.error.code == "too_many_attempts"
     assert board.slots.state.candidate is None
+
+
+def test_a_compiled_release_runs_its_fallback_where_no_edge_tpu_is(board: Board) -> None:
+    """The predictions say which file answers, and why it is not the compiled one."""
+    files = {**tiny_files(), "fallback": tiny_files()["model"], "model": b"compiled for an Edge TPU"}
+    compiled = replace(board.publisher.manifest().model, compiled=True)
+    board.install(files=files, model=compiled)
+    manifest = board.slots.release(board.slots.state.active.release)
+    assert board.workers[0].files.model == board.slots.blob_path(manifest.blobs["fallback"])
+    serving = board.predictor.serving.model
+    assert serving.version.sha256 == manifest.blobs["fallback"].sha256
+    assert "no Edge TPU" in serving.degraded
+    board.reboot()
+    board.ready()
+    assert board.predictor.serving.model.degraded == serving.degraded
 
 
 def test_an_expired_release_is_not_installed(board: Board) -> None:

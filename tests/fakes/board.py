@@ -15,6 +15,7 @@ from edge_agent.reporter import Reporter
 from edge_agent.resident import Resident
 from edge_agent.slots import Slots
 from edge_agent.updater import Updater
+from edge_agent.workers import ModelFiles
 from tests.fakes.broker import FakeBroker, FakeLink
 from tests.fakes.publisher import DAY_S, ISSUED_S, Publisher, tiny_files
 
@@ -41,8 +42,9 @@ class FakeClock(Clock):
 class FakeWorker:
     """A worker that notes what it is asked."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, files: ModelFiles) -> None:
         self.number = number
+        self.files = files
         self.jobs: List[Tuple[int, str, bytes]] = []
         self.golden: Optional[Path] = None
         self.is_running = True
@@ -90,6 +92,7 @@ class Board:
             start_worker=self._start_worker,
         )
         self.resident = Resident(
+            config,
             slots=slots,
             clock=clock,
             predictor=self.predictor,
@@ -100,8 +103,8 @@ class Board:
         self.updater.resume()
         self.updater.tick()
 
-    def _start_worker(self, _files: object) -> FakeWorker:
-        self.workers.append(FakeWorker(len(self.workers) + 1))
+    def _start_worker(self, files: ModelFiles) -> FakeWorker:
+        self.workers.append(FakeWorker(len(self.workers) + 1, files))
         return self.workers[-1]
 
     @property

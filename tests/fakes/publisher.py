@@ -1,7 +1,6 @@
 """A publisher with its own keys: makes roots and releases for tests, good ones and bad ones."""
 
 import hashlib
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
 
@@ -68,21 +67,21 @@ class Publisher:
             TensorSpec("in", (1, 28, 28, 1), "uint8", 1 / 255, 0),
             TensorSpec("out", (1, 10), "uint8", 1 / 256, 0),
         )
-        manifest = ReleaseManifest(
-            channel="stable",
-            devices=(),
-            sequence=self.sequence,
-            issued=format_time(ISSUED_S),
-            expires=format_time(ISSUED_S + 3650 * DAY_S),
-            hardware=(),
-            minimum_agent="0.1.0",
-            minimum_runtime="tflite 2.5",
-            model=ReleaseModel("tiny", str(self.sequence), 0, False, False, tensors[:1], tensors[1:]),
-            blobs={role: self.blob(data) for role, data in files.items()},
-            selftest=SelfTest(),
-            rollout=Rollout("test"),
-        )
-        return replace(manifest, **changes)
+        fields: Dict[str, Any] = {
+            "channel": "stable",
+            "devices": (),
+            "sequence": self.sequence,
+            "issued": format_time(ISSUED_S),
+            "expires": format_time(ISSUED_S + 3650 * DAY_S),
+            "hardware": (),
+            "minimum_agent": "0.1.0",
+            "minimum_runtime": "tflite 2.5",
+            "model": ReleaseModel("tiny", str(self.sequence), 0, False, False, tensors[:1], tensors[1:]),
+            "blobs": {role: self.blob(data) for role, data in files.items()},
+            "selftest": SelfTest(),
+            "rollout": Rollout("test"),
+        }
+        return ReleaseManifest(**{**fields, **changes})
 
     def blob(self, data: bytes) -> BlobRef:
         """Return how a file is named in a release."""
