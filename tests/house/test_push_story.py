@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from contract.topics import Topics
@@ -116,6 +117,23 @@ def test_a_hash_valid_file_that_is_no_model_kills_only_the_child(
     report = broker.wait_for_phase(DEVICE, "failed")
     assert report.error is not None and report.current is None
     assert predict(agent, b"x")[0] == 503
+
+
+def test_a_compiled_release_is_answered_by_its_fallback(
+    broker: Broker, agent: Agent, publisher: Publisher
+) -> None:
+    """No Edge TPU here: the CPU model answers, and the prediction says so."""
+    files = {**tiny_files(), "fallback": tiny_files()["model"], "model": b"compiled for an Edge TPU"}
+    for data in files.values():
+        for topic, payload in publisher.messages(data):
+            broker.retain(topic, payload)
+    compiled = replace(publisher.manifest().model, compiled=True)
+    order(broker, publisher, files=files, model=compiled)
+    agent.start()
+    broker.wait_for_phase(DEVICE, "active")
+    status, answer = predict(agent, bytes(28 * 28))
+    assert (status, answer["backend"]) == (200, "cpu")
+    assert "no Edge TPU" in str(answer["degraded"])
 
 
 def test_an_agent_serves_without_a_broker(broker: Broker, agent: Agent, publisher: Publisher) -> None:
