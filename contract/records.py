@@ -3,6 +3,7 @@
 `score: float = rule(Number(0, 1))`. A value that exists has been checked.
 """
 
+import abc
 import base64
 import binascii
 import dataclasses
@@ -19,12 +20,12 @@ _SHOWN_CHARACTERS = 60
 R = TypeVar("R", bound="Record")
 
 
-class Rule:
+class Rule(abc.ABC):
     """What one value must be. `load` reads JSON, `dump` writes it, `check` refuses what is not allowed."""
 
+    @abc.abstractmethod
     def check(self, value: Any, where: str) -> None:
         """Raise MessageError if the Python value is not allowed here."""
-        raise NotImplementedError
 
     def dump(self, value: Any) -> Any:
         """Turn a checked value into what `json.dumps` takes."""
@@ -34,9 +35,9 @@ class Rule:
         """Turn parsed JSON into the Python value; `check` follows when the record is made."""
         return raw
 
+    @abc.abstractmethod
     def schema(self) -> Dict[str, Any]:
         """Say the same as JSON Schema draft-07."""
-        raise NotImplementedError
 
 
 class Text(Rule):
