@@ -22,7 +22,14 @@ install_debian_packages() {
     [ ${#missing[@]} -gt 0 ] || return 0
     if [ "$(id -u)" -ne 0 ]; then
         say "not installed: ${missing[*]} (as root: apt-get install ${missing[*]})"
-        say "going on without: an embedded broker serves instead of mosquitto, Keras downloads Fashion-MNIST"
+        for package in "${missing[@]}"; do
+            case $package in
+                mosquitto) say "  without mosquitto an embedded broker serves" ;;
+                dataset-fashion-mnist) say "  without dataset-fashion-mnist Keras downloads the pictures" ;;
+                python3-venv) say "  without python3-venv nothing can be set up" && exit 2 ;;
+                *) say "  without $package the tests that use it are skipped" ;;
+            esac
+        done
         return 0
     fi
     say "installing Debian packages: ${missing[*]}"
@@ -39,8 +46,14 @@ make_venv() {
     [ "$(cat "$stamp" 2>/dev/null)" != "$state" ] || return 0
     say "setting up $folder ($("$interpreter" --version 2>&1)); the first time takes minutes"
     "$interpreter" -m venv "$folder"
-    "$folder/bin/pip" install --quiet --upgrade pip >&2
-    "$folder/bin/pip" install --quiet "$@" >&2
+    local log="$folder/setup.log"
+    if ! { "$folder/bin/pip" install --upgrade pip && "$folder/bin/pip" install "$@"; } >"$log" 2>&1; then
+        tail -n 20 "$log" >&2
+        say "error: pip could not install $*"
+        say "   at: $folder"
+        say "  try: see $log"
+        exit 1
+    fi
     printf '%s' "$state" >"$stamp"
 }
 

@@ -1,6 +1,7 @@
 """Stories of a prediction: asked with mosquitto_pub, read with mosquitto_sub, stored by the collector."""
 
 import json
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -15,6 +16,9 @@ from tests.fakes.publisher import DATA, Publisher
 from tests.house.conftest import HOST_BIN, ROOT, Agent, Broker, wait_for
 from tests.house.test_push_story import DEVICE, order, predict, publish_files
 
+pytestmark = pytest.mark.skipif(
+    not shutil.which("mosquitto_pub"), reason="mosquitto-clients is not installed"
+)
 TOPICS = Topics()
 SUBSCRIBED_WITHIN_S = 0.3
 

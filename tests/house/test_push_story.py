@@ -3,10 +3,13 @@
 import http.client
 import json
 import os
+import shutil
 import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from contract.topics import Topics
 from tests.fakes.publisher import DATA, Publisher, tiny_files
@@ -173,6 +176,7 @@ def test_two_agents_cannot_share_a_state_folder(agent: Agent) -> None:
     assert "another agent uses" in second.stderr and "try:" in second.stderr
 
 
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
 def test_a_picture_is_answered_like_the_golden_sample(
     broker: Broker, agent: Agent, publisher: Publisher, tmp_path: Path
 ) -> None:
