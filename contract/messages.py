@@ -1,12 +1,12 @@
 """The documents that travel over MQTT between a device and everyone else, one frozen type each."""
 
 from dataclasses import dataclass
-from typing import Dict, Optional, Tuple
+from typing import Optional, Tuple
 
 from contract.artifacts import MODEL_NAME_PATTERN, SHA256_PATTERN, VERSION_PATTERN
 from contract.chunks import MAX_CHUNKS
 from contract.errors import MessageError
-from contract.records import Binary, Flag, Integer, Items, Maybe, Nested, Number, Record, Table, Text, rule
+from contract.records import Binary, Flag, Integer, Items, Maybe, Nested, Number, Record, Text, rule
 from contract.stamps import TIME_PATTERN, ULID_PATTERN
 from contract.topics import BLOB_ID_PATTERN, DEVICE_PATTERN, NAME_PATTERN
 
@@ -200,14 +200,3 @@ class InferError(Record):
     transaction: str = rule(_TRANSACTION)
     error: Problem = rule(Nested(Problem))
     status: str = rule(Text(choices=("error",)), default="error")
-
-
-@dataclass(frozen=True)
-class TrainMetric(Record):
-    """What a trainer says while it works."""
-
-    run: str = rule(Text(NAME_PATTERN))
-    trainer: str = rule(Text(NAME_PATTERN))
-    ts: str = rule(_TIME)
-    step: int = rule(Integer())
-    metrics: Dict[str, float] = rule(Table(Number()))

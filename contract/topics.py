@@ -87,11 +87,6 @@ class Topics:
         """Retained chunk `number` of a blob."""
         return "{}/_blob/{}/{}".format(self.base, _checked(blob_id, BLOB_ID_PATTERN, "blob id"), number)
 
-    def train(self, run: str, trainer: str) -> str:
-        """Training metrics of one trainer."""
-        _checked(run, NAME_PATTERN, "run")
-        return "{}/_train/{}/{}".format(self.base, run, _checked(trainer, NAME_PATTERN, "trainer"))
-
     def every_device(self, leaf: str) -> str:
         """Filter: `leaf` (as in the table, `status`, `prediction/#`, ...) of every device."""
         return f"{self.base}/+/{leaf}"

@@ -118,10 +118,6 @@ class Classifier:
         clipped = np.clip(scores, 0.0, 1.0)
         return tuple(Candidate(self._labels[place], int(place), float(clipped[place])) for place in best)
 
-    def classify(self, tensor: Any) -> Tuple[Candidate, ...]:
-        """Run the model and name the best classes; see `run` and `rank`."""
-        return self.rank(self.run(tensor))
-
 
 def _import_runtime() -> _Runtime:
     for package, module in _RUNTIMES:

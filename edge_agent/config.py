@@ -17,8 +17,6 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-DEFAULT_PATH = Path("/etc/reefline/agent.toml")
-
 _PATH = Text(max_length=4096)
 _MIB = 1024 * 1024
 

@@ -2,7 +2,6 @@
 
 AgentError
 ├── ConfigError      the person who wrote the configuration
-├── LinkError        nobody: wait and retry
 ├── RequestError     the client that asked: a bad picture, a full queue
 ├── ModelError       the Edge TPU, the interpreter or the model file
 └── UpdateError      the publisher of a release; the running model stays
@@ -28,10 +27,6 @@ class AgentError(Exception):
 
 class ConfigError(AgentError):
     """The configuration is wrong; the agent does not start."""
-
-
-class LinkError(AgentError):
-    """The broker is not there or does not want us."""
 
 
 class RequestError(AgentError):

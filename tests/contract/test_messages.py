@@ -19,7 +19,6 @@ KINDS = {
     "device_info": messages.DeviceInfo,
     "model_report": messages.ModelReport,
     "chunk_need": messages.ChunkNeed,
-    "train_metric": messages.TrainMetric,
     "release_manifest": manifest.ReleaseManifest,
     "root": manifest.Root,
     "envelope": manifest.Envelope,

@@ -54,6 +54,11 @@ class FakeInterpreter:
         }
 
 
+def classify(model, tensor):
+    """Run a model and name its best classes, as the worker does."""
+    return model.rank(model.run(tensor))
+
+
 @pytest.fixture
 def fake(monkeypatch):
     """Classifiers that run on an interpreter with these attributes."""
@@ -104,7 +109,7 @@ def test_answer_is_a_copy(tiny, golden):
 def test_best_labels_come_first(tiny, golden, tiny_labels):
     """Candidates carry label, class and the real score, best first."""
     inputs, outputs = golden
-    top = tiny.classify(inputs[3][np.newaxis])
+    top = tiny.rank(tiny.run(inputs[3][np.newaxis]))
     assert top[0].id == outputs[3].argmax() == 3
     assert top[0].label == tiny_labels[3]
     assert top[0].score == pytest.approx(outputs[3].max() / 256)
@@ -113,7 +118,7 @@ def test_best_labels_come_first(tiny, golden, tiny_labels):
 
 def test_equal_scores_keep_the_order_of_classes(fake):
     """Among equals the lower class is first."""
-    top = fake(answer=np.array([[7, 9, 9]], np.uint8)).classify(np.zeros((1, 2, 2, 1), np.uint8))
+    top = classify(fake(answer=np.array([[7, 9, 9]], np.uint8)), np.zeros((1, 2, 2, 1), np.uint8))
     assert [candidate.id for candidate in top] == [1, 2, 0]
 
 
@@ -127,15 +132,15 @@ def test_equal_scores_keep_the_order_of_classes(fake):
 )
 def test_scores_are_real_and_between_0_and_1(fake, answer, outputs, expected):
     """Scale and zero point are undone, then the score is clipped; the order is that of the raw answer."""
-    top = fake(answer=answer, outputs=outputs).classify(np.zeros((1, 2, 2, 1), np.uint8))
+    top = classify(fake(answer=answer, outputs=outputs), np.zeros((1, 2, 2, 1), np.uint8))
     assert tuple(candidate.score for candidate in top) == pytest.approx(expected)
 
 
 def test_top_k_bounds_the_answer(fake):
     """No more candidates than asked for, and no more than classes."""
     tensor = np.zeros((1, 2, 2, 1), np.uint8)
-    assert len(fake(top_k=1).classify(tensor)) == 1
-    assert len(fake(top_k=50).classify(tensor)) == 3
+    assert len(classify(fake(top_k=1), tensor)) == 1
+    assert len(classify(fake(top_k=50), tensor)) == 3
 
 
 @pytest.mark.parametrize(
@@ -201,7 +206,7 @@ def test_not_a_number_is_no_answer(fake):
     """NaN never becomes a score."""
     broken = fake(answer=np.array([[0.1, np.nan, 0.2]], np.float32), outputs=((1, 3), np.float32, (0.0, 0)))
     with pytest.raises(ModelError) as raised:
-        broken.classify(np.zeros((1, 2, 2, 1), np.uint8))
+        classify(broken, np.zeros((1, 2, 2, 1), np.uint8))
     assert code_of(raised) == "model_not_finite"
 
 

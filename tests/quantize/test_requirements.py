@@ -1,5 +1,6 @@
 """What a converted file must not have, and what is said about it."""
 
+import numpy as np
 import pytest
 
 from host_cli.errors import GateNotMet
@@ -26,7 +27,7 @@ def test_catches_the_ordinary_conversion(trained, test_images):
     """An open batch and per-channel dense weights, as TensorFlow makes them by default, are caught."""
     import keras
 
-    samples = test_images[0][:20] / pytest.importorskip("numpy").float32(255)
+    samples = test_images[0][:20] / np.float32(255)
     trained_model = keras.models.load_model(trained / "model.keras", compile=False)
     found = find_violations(parse_tflite(convert_plainly(trained_model, samples), "plain"), "uint8")
     said = words(found)
