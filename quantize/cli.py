@@ -96,7 +96,7 @@ def check_command(
     as_json: AsJson = False,
 ) -> int:
     """Say which operators the Edge TPU would run, which stay on the CPU, why, and what to change."""
-    from quantize.preflight import check
+    from quantize.check.preflight import check
     from quantize.tflite_file import load_tflite
 
     found = check(load_tflite(file))

@@ -11,11 +11,11 @@ from contract.artifacts import Accuracy, BundleManifest, Calibration, FileEntry
 from contract.codec import encode
 from quantize.accuracy import Comparison
 from quantize.bundle import describe_file
-from quantize.compiler import Compiled
+from quantize.check.preflight import Check
+from quantize.convert.ptq import name_versions
 from quantize.data import Indices, ModelCard
+from quantize.edgetpu.compiler import Compiled
 from quantize.golden import GoldenSamples
-from quantize.preflight import Check
-from quantize.ptq import name_versions
 from quantize.runtime import describe_tensors, name_runtime
 
 CPU_MODEL = "model.tflite"

@@ -11,15 +11,16 @@ from contract.artifacts import BUNDLE_FILE, BundleManifest
 from contract.codec import encode
 from host_cli.errors import GateNotMet, WrongUsage
 from host_cli.progress import progress
-from quantize import compiler, ptq
 from quantize.accuracy import Comparison, compare, require_small_drop
 from quantize.bundle import require_target, write_bundle
+from quantize.check.preflight import Check, check
+from quantize.check.requirements import require
 from quantize.contents import CPU_MODEL, Job, build_files, build_manifest, build_report
+from quantize.convert import ptq
 from quantize.data import Indices, LabelledImages, ModelCard, load_card, load_images, require_fit
+from quantize.edgetpu import compiler
 from quantize.golden import GoldenSamples, pick_golden
-from quantize.preflight import Check, check
 from quantize.representative import pick_balanced
-from quantize.requirements import require
 from quantize.runtime import describe_tensors, prepare_pixels, run_model
 from quantize.tflite_file import parse_tflite
 

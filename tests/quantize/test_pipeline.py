@@ -11,7 +11,7 @@ from contract.codec import decode, encode
 from host_cli.errors import GateNotMet, WrongUsage
 from quantize import pipeline
 from quantize.pipeline import quantize
-from tests.quantize.test_preflight import PAIRS, pairs
+from tests.quantize.compiled_pairs import PAIRS, pairs
 
 
 def manifest_of(folder) -> BundleManifest:

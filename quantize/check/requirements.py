@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from host_cli.errors import GateNotMet
-from quantize.op_versions import HIGHEST_READ
+from quantize.check.op_versions import HIGHEST_READ
 from quantize.tflite_model import Operator, Tensor, TfliteModel
 
 # The compiler brings these two along; any other custom operator it cannot load.

@@ -2,11 +2,11 @@
 
 import pytest
 
-from quantize.memory import ON_CHIP_BYTES, estimate_memory
-from quantize.preflight import check
+from quantize.check.memory import ON_CHIP_BYTES, estimate_memory
+from quantize.check.preflight import check
 from quantize.tflite_file import load_tflite
+from tests.quantize.compiled_pairs import PAIRS, pairs
 from tests.quantize.graphs import chain
-from tests.quantize.test_preflight import PAIRS, pairs
 
 
 def test_parameter_bytes_are_exact_for_common_networks():

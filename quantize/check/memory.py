@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from quantize.op_rules import Placement
+from quantize.check.op_rules import Placement
 from quantize.tflite_model import Operator, Tensor, TfliteModel
 
 # What the compiler reports as free for a model with next to no parameters: 7.67 to 7.88 MiB.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from host_cli.errors import WrongUsage
-from quantize import ptq
+from quantize.convert import ptq
 
 
 def save(model, path):

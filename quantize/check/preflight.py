@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from quantize.mapping import place
-from quantize.memory import Memory, estimate_memory
-from quantize.op_rules import MAPPED, Placement
-from quantize.requirements import DYNAMIC, Violation, find_load_failures
+from quantize.check.mapping import place
+from quantize.check.memory import Memory, estimate_memory
+from quantize.check.op_rules import MAPPED, Placement
+from quantize.check.requirements import DYNAMIC, Violation, find_load_failures
 from quantize.tflite_model import Operator, TfliteModel
 
 VERSION_NOT_SUPPORTED = "Operation version not supported"

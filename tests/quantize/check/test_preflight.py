@@ -1,23 +1,9 @@
 """`quantize check`: the forecast against files that went through the real compiler."""
 
-import json
-import os
-from pathlib import Path
-
-import pytest
-
-from quantize.preflight import check, find_layer
+from quantize.check.preflight import check, find_layer
 from quantize.tflite_file import load_tflite
+from tests.quantize.compiled_pairs import PAIRS, pairs
 from tests.quantize.graphs import chain, model, operator, tensor
-
-ROOT = Path(__file__).parents[2]
-PAIRS = Path(os.environ.get("REEFLINE_PAIRS", ROOT.parent / "shared" / "data" / "edgetpu_pairs"))
-
-
-def pairs() -> list:
-    if not (PAIRS / "pairs.json").is_file():
-        pytest.skip(f"no compiled files in {PAIRS}: set REEFLINE_PAIRS")
-    return json.loads((PAIRS / "pairs.json").read_text())["pairs"]
 
 
 def test_forecasts_what_the_compiler_did():

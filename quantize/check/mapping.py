@@ -7,7 +7,7 @@ TensorFlow Lite's delegates do, and keeps the first piece.
 from collections import defaultdict
 from collections.abc import Sequence
 
-from quantize.op_rules import SECOND_SUBGRAPH, Placement, judge
+from quantize.check.op_rules import SECOND_SUBGRAPH, Placement, judge
 from quantize.tflite_model import TfliteModel
 
 

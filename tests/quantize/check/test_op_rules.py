@@ -2,8 +2,8 @@
 
 import pytest
 
-from quantize import op_rules
-from quantize.op_rules import judge
+from quantize.check import op_rules
+from quantize.check.op_rules import judge
 from tests.quantize.graphs import constant, operator, tensor
 
 

@@ -1,7 +1,7 @@
 """Which part of a graph goes to the Edge TPU."""
 
-from quantize.mapping import place
-from quantize.op_rules import NOT_SUPPORTED, SECOND_SUBGRAPH
+from quantize.check.mapping import place
+from quantize.check.op_rules import NOT_SUPPORTED, SECOND_SUBGRAPH
 from tests.quantize.graphs import chain, model, operator, tensor
 
 

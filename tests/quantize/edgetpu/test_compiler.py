@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from host_cli.errors import Failed
-from quantize.compiler import CompileFailed, compile_model, find_compiler
-from tests.quantize.test_preflight import PAIRS, pairs
+from quantize.edgetpu.compiler import CompileFailed, compile_model, find_compiler
+from tests.quantize.compiled_pairs import PAIRS, pairs
 
 # As printed by version 16 with -s.
 SUCCESS = """Edge TPU Compiler version 16.0.384591198

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from host_cli.errors import GateNotMet
-from quantize.requirements import find_load_failures, find_violations, require
+from quantize.check.requirements import find_load_failures, find_violations, require
 from quantize.tflite_file import parse_tflite
 from tests.quantize.conftest import convert_plainly
 from tests.quantize.graphs import chain, constant, model, operator, tensor

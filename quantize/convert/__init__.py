@@ -1,0 +1,1 @@
+"""From a float Keras model to an int8 .tflite file."""
