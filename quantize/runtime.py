@@ -1,6 +1,6 @@
 """The interpreter: the one module that runs .tflite models on this computer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,9 +51,13 @@ def run_model(
             interpreter.allocate_tensors()
         return _run_each(interpreter, inputs, advance or (lambda amount: None))
     except (ValueError, RuntimeError) as error:
-        raise Failed(
-            f"the model does not run: {error}"[:300], "the CPU interpreter", "quantize check FILE.tflite"
-        ) from error
+        raise _refused(error) from error
+
+
+def _refused(error: Exception) -> Failed:
+    return Failed(
+        f"the model does not run: {error}"[:300], "the CPU interpreter", "quantize check FILE.tflite"
+    )
 
 
 def _run_each(interpreter: Any, inputs: Array, advance: Callable[[float], None]) -> Array:
@@ -66,6 +70,35 @@ def _run_each(interpreter: Any, inputs: Array, advance: Callable[[float], None])
         outputs[number] = interpreter.get_tensor(result["index"]).reshape(classes)
         advance(1)
     return outputs
+
+
+def trace(content: bytes, inputs: Array, tensors: Sequence[int]) -> Iterator[dict[int, Array]]:
+    """Run a model on pictures and look at what flows inside it.
+
+    Args:
+        content: the .tflite file; its batch is 1.
+        inputs: (N, H, W, C) in the model's own dtype.
+        tensors: the indices of the activations to look at.
+
+    Yields:
+        For each picture, a copy of each tensor in its own shape and dtype, by index.
+
+    Raises:
+        Failed: the interpreter refuses the model.
+    """
+    try:
+        with quiet():
+            interpreter = _load_library()[1](
+                model_content=content, num_threads=1, experimental_preserve_all_tensors=True
+            )
+            interpreter.allocate_tensors()
+        entry = interpreter.get_input_details()[0]["index"]
+        for picture in inputs:
+            interpreter.set_tensor(entry, picture[np.newaxis])
+            interpreter.invoke()
+            yield {tensor: interpreter.get_tensor(tensor) for tensor in tensors}
+    except (ValueError, RuntimeError) as error:
+        raise _refused(error) from error
 
 
 def describe_tensors(content: bytes) -> tuple[TensorSpec, TensorSpec]:

@@ -113,20 +113,40 @@ def convert(model: Any, samples: Floats, *, io: str = "uint8", advance: Advance)
             yield [samples[number : number + 1]]
             advance(1)
 
-    logging.getLogger("absl").setLevel(logging.ERROR)
-    converter = tf.lite.TFLiteConverter.from_keras_model(_with_batch_of_one(model))
+    converter = _converter(model)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = calibrate
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = getattr(tf, io)
     # One scale per channel in a dense layer is read wrongly, without an error, by TensorFlow Lite 2.5.
     converter._experimental_disable_per_channel_quantization_for_dense_layers = True
+    return _run(converter, "post-training quantization", "use layers that have an int8 form")
+
+
+def convert_float(model: Any) -> bytes:
+    """Return the same graph in float32, with fixed sizes and batch 1: the measure for the int8 one.
+
+    Raises:
+        Failed: the converter gave up.
+    """
+    return _run(_converter(model), "conversion to float32", "use builtin layers")
+
+
+def _converter(model: Any) -> Any:
+    with quiet():
+        import tensorflow as tf
+
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    return tf.lite.TFLiteConverter.from_keras_model(_with_batch_of_one(model))
+
+
+def _run(converter: Any, where: str, hint: str) -> bytes:
     try:
         with quiet():
             content: bytes = converter.convert()
     except Exception as error:  # The converter lets through whatever went wrong below it.
         what = f"the converter gave up: {type(error).__name__}: {error}".splitlines()[0][:300]
-        raise Failed(what, "post-training quantization", "use layers that have an int8 form") from error
+        raise Failed(what, where, hint) from error
     return content
 
 
