@@ -44,7 +44,7 @@ def fit(
         advance: called with the number of pictures done since the last call.
 
     Raises:
-        Failed: the loss is no longer a number.
+        Failed: the loss or a weight is no longer a number.
     """
     keras = backend.keras()
     started = time.monotonic()
@@ -58,7 +58,7 @@ def fit(
         batches = _batches(samples, recipe, passes)
         history = model.fit(batches, shuffle=False, verbose=0, callbacks=[_meter(samples, recipe, advance)])
         loss = float(history.history["loss"][-1])
-        _check_loss(loss, client)
+        _check_finite(loss, model, client)
     return Weights(
         architecture=start.architecture,
         client=client,
@@ -155,6 +155,9 @@ def _meter(samples: Samples, recipe: Recipe, advance: Advance) -> Any:
     return Meter()
 
 
-def _check_loss(loss: float, client: str) -> None:
+def _check_finite(loss: float, model: Any, client: str) -> None:
+    # ReLU6 makes a number of a NaN, so a model of NaNs may have a loss.
     if not math.isfinite(loss):
         raise Failed(f"the loss became {loss}", client, "a smaller --learning-rate")
+    if not all(np.isfinite(tensor).all() for tensor in model.get_weights()):
+        raise Failed("the weights are no longer numbers", client, "a smaller --learning-rate")

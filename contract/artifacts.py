@@ -95,7 +95,8 @@ class BundleManifest(Record):
     `model` is what an Edge TPU runs when `compiled`, else the CPU model; `fallback` is the CPU model of a
     compiled bundle. `golden` is an .npz with `inputs` (K, H, W, C) and `outputs` (K, classes), both in the
     model's own dtypes, as the CPU model answers them. `labels` is one label a line, `preprocessing` a
-    Preprocessing document, `report` a JSON object of quality figures that stays on the computer.
+    Preprocessing document. What stays on the computer: `report`, a JSON object of quality figures; `page`,
+    the same as HTML for a person; `recipe`, a JSON object of what is needed to make the bundle again.
     """
 
     name: str = rule(Text(MODEL_NAME_PATTERN))
@@ -113,6 +114,8 @@ class BundleManifest(Record):
     minimum_runtime: str = rule(Text(max_length=32))
     accuracy: Accuracy = rule(Nested(Accuracy))
     calibration: Calibration = rule(Nested(Calibration))
+    page: Optional[FileEntry] = rule(Maybe(Nested(FileEntry)), default=None, omit=True)
+    recipe: Optional[FileEntry] = rule(Maybe(Nested(FileEntry)), default=None, omit=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,46 +1,134 @@
-"""Compares a float model with its int8 form on the same samples, over all and class by class."""
+"""Counts right answers of two models on the same samples, over all and class by class, and gates the loss."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from host_cli.errors import GateNotMet
 from quantize.data import Indices
 from quantize.runtime import Array
+
+Counts = NDArray[np.int64]
+
+# A class has lost more than it may only if chance alone would hardly ever do that: of seven samples that
+# changed sides, all seven got worse.
+CHANCE_ONE_IN = 100
+
+
+@dataclass(frozen=True)
+class ClassChange:
+    """One class: `before` and `after` of its samples are right; `lost` got wrong, `won` got right."""
+
+    label: int
+    samples: int
+    before: int
+    after: int
+    lost: int
+    won: int
+
+    @property
+    def drop(self) -> float:
+        """Return what the class lost, as a share of its samples; below zero if it won."""
+        return (self.before - self.after) / self.samples
+
+    @property
+    def is_beyond_chance(self) -> bool:
+        """Say whether so many losses against so few wins are hardly chance.
+
+        Were both models equally good, a sample would be lost as often as won, like heads and tails.
+
+        Source: McNemar's test for paired answers, in its exact, one-sided form.
+        """
+        changed = self.lost + self.won
+        ways = sum(math.comb(changed, wins) for wins in range(self.won + 1))
+        return ways * CHANCE_ONE_IN < 1 << changed
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Share of right answers, 0 to 1. `per_class` holds (samples, float, int8) of each class that occurs."""
+    """Two models on the same samples; their confusion matrices count [true class, answer].
 
-    samples: int
-    float32: float
-    int8: float
-    per_class: dict[int, tuple[int, float, float]]
+    `agreement` is the share of samples that both answer alike, rightly or not.
+    """
+
+    confusion_before: Counts
+    confusion_after: Counts
+    agreement: float
+    per_class: tuple[ClassChange, ...]
+
+    @property
+    def samples(self) -> int:
+        """Count the samples."""
+        return int(self.confusion_before.sum())
+
+    @property
+    def before(self) -> float:
+        """Return the first model's share of right answers; in a bundle the float model's."""
+        return float(np.trace(self.confusion_before) / self.samples)
+
+    @property
+    def after(self) -> float:
+        """Return the second model's share of right answers; in a bundle the int8 model's."""
+        return float(np.trace(self.confusion_after) / self.samples)
 
     @property
     def drop(self) -> float:
-        """Return what quantization cost; below zero if int8 happens to be better."""
-        return self.float32 - self.int8
+        """Return what the second one lost; below zero if it happens to be better."""
+        return self.before - self.after
 
 
-def compare(labels: Indices, float_scores: Array, int8_scores: Array) -> Comparison:
+def compare(labels: Indices, before: Array, after: Array) -> Comparison:
     """Compare two sets of scores, each (N, classes), against the true classes (N,)."""
-    right = np.stack([float_scores.argmax(axis=1) == labels, int8_scores.argmax(axis=1) == labels])
-    per_class = {}
-    for label in np.unique(labels):
-        own = right[:, labels == label]
-        per_class[int(label)] = (own.shape[1], float(own[0].mean()), float(own[1].mean()))
-    return Comparison(len(labels), float(right[0].mean()), float(right[1].mean()), per_class)
+    classes = before.shape[1]
+    answers, others = before.argmax(axis=1), after.argmax(axis=1)
+    right, other_right = answers == labels, others == labels
+    return Comparison(
+        confusion_before=_confusion(labels, answers, classes),
+        confusion_after=_confusion(labels, others, classes),
+        agreement=float((answers == others).mean()),
+        per_class=tuple(
+            _change(int(label), right[labels == label], other_right[labels == label])
+            for label in np.unique(labels)
+        ),
+    )
 
 
-def require_small_drop(found: Comparison, max_drop: float, where: str) -> None:
-    """Refuse a model that lost too much.
+def _change(label: int, right: NDArray[np.bool_], other_right: NDArray[np.bool_]) -> ClassChange:
+    return ClassChange(
+        label=label,
+        samples=len(right),
+        before=int(right.sum()),
+        after=int(other_right.sum()),
+        lost=int((right & ~other_right).sum()),
+        won=int((~right & other_right).sum()),
+    )
 
-    Raises:
-        GateNotMet: the drop is larger than `max_drop`.
+
+def _confusion(labels: Indices, answers: Indices, classes: int) -> Counts:
+    counts = np.bincount(labels * classes + answers, minlength=classes * classes)
+    return counts.reshape(classes, classes)
+
+
+def find_loss(found: Comparison, max_drop: float, max_class_drop: float, names: Sequence[str]) -> str | None:
+    """Say what was lost that must not be, or None.
+
+    Args:
+        found: float against int8.
+        max_drop: what all samples together may lose, 0 to 1.
+        max_class_drop: what a class may lose, 0 to 1. It may lose more as long as that may be chance (see
+            ClassChange.is_beyond_chance): two of three wrong say nothing, seven of seven do.
+        names: what each class is called.
     """
     if found.drop > max_drop:
-        what = f"accuracy fell from {found.float32:.4f} to {found.int8:.4f}, by more than {max_drop:g}"
-        hint = "give more --calibration-samples of the kind the model will see, or allow more with --max-drop"
-        raise GateNotMet(what, where, hint)
+        return f"accuracy fell from {found.before:.4f} to {found.after:.4f}, by more than {max_drop:g}"
+    failed = [one for one in found.per_class if one.drop > max_class_drop and one.is_beyond_chance]
+    if not failed:
+        return None
+    worst = max(failed, key=lambda one: one.drop)
+    others = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+    return (
+        f"class {names[worst.label][:40]!r}{others} fell from {worst.before / worst.samples:.4f} to "
+        f"{worst.after / worst.samples:.4f}, by more than {max_class_drop:g}"
+    )

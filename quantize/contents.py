@@ -1,119 +1,87 @@
-"""What a bundle is made of: its files, its report and its manifest."""
+"""What a bundle is made of: its files and its manifest."""
 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
-from contract import __version__
-from contract.artifacts import Accuracy, BundleManifest, Calibration, FileEntry
+from contract.artifacts import BUNDLE_FILE, Accuracy, BundleManifest, Calibration
 from contract.codec import encode
-from quantize.accuracy import Comparison
 from quantize.bundle import describe_file
-from quantize.check.preflight import Check
-from quantize.convert.ptq import name_versions
-from quantize.data import Indices, ModelCard
-from quantize.edgetpu.compiler import Compiled
-from quantize.golden import GoldenSamples
-from quantize.runtime import describe_tensors, name_runtime
+from quantize.findings import Findings
+from quantize.job import Job
+from quantize.minimum_runtime import name_minimum_runtime
+from quantize.recipe import build_recipe
+from quantize.report.figures import build_figures
+from quantize.report.page import build_page
+from quantize.runtime import describe_tensors
 
 CPU_MODEL = "model.tflite"
 TPU_MODEL = "model_edgetpu.tflite"
-# Every file is checked against the operators of TensorFlow Lite 2.5, the boards' stock runtime.
-MINIMUM_RUNTIME = "2.5.0"
+LABELS, PREPROCESSING, GOLDEN = "labels.txt", "preprocessing.json", "golden.npz"
+REPORT, PAGE, RECIPE = "report.json", "report.html", "recipe.json"
+
 _VERSION_DIGITS = 12
 
 
-@dataclass(frozen=True)
-class Job:
-    """What to quantize, with what, and how strictly."""
-
-    model: Path
-    data: Path
-    out: Path
-    labels: Path | None = None
-    calibration_samples: int = 200
-    seed: int = 0
-    io: str = "uint8"
-    max_drop: float = 0.01
-    compile: str = "auto"
-    version: str | None = None
-
-
-def build_report(
-    job: Job,
-    accuracy: Comparison,
-    calibration: Indices,
-    forecast: Check,
-    compiled: Compiled | None,
-) -> bytes:
-    """Write the figures that stay on this computer, as JSON."""
-    per_class = [
-        {"class": label, "samples": samples, "float": round(float32, 6), "int8": round(int8, 6)}
-        for label, (samples, float32, int8) in accuracy.per_class.items()
-    ]
-    report = {
-        "accuracy": {
-            "float": round(accuracy.float32, 6),
-            "int8": round(accuracy.int8, 6),
-            "drop": round(accuracy.drop, 6),
-            "samples": accuracy.samples,
-            "max_drop": job.max_drop,
-            "per_class": per_class,
-        },
-        "calibration": {"seed": job.seed, "indices": calibration.tolist()},
-        "check": forecast.to_json(),
-        "compiler": compiled.version if compiled else None,
-        "versions": {"reefline": __version__, **name_versions(), "runtime": name_runtime()},
+def build_bundle(job: Job, found: Findings) -> tuple[BundleManifest, dict[str, bytes]]:
+    """Return the manifest, and the content of every file of the bundle, the manifest's too, by name."""
+    files = _build_travelling(found)
+    version = job.version or _name_version(files)
+    title = f"{found.sources.card.name} {version}"
+    figures, recipe = build_figures(job, found), build_recipe(job, found)
+    files |= {
+        REPORT: _write_json(figures),
+        RECIPE: _write_json(recipe),
+        PAGE: build_page(title, figures, recipe).encode(),
     }
-    return json.dumps(report, indent=1).encode()
+    manifest = _build_manifest(job, found, files, version)
+    return manifest, {**files, BUNDLE_FILE: encode(manifest)}
 
 
-def build_files(
-    content: bytes,
-    compiled: Compiled | None,
-    card: ModelCard,
-    golden: GoldenSamples,
-    report: bytes,
-) -> dict[str, bytes]:
-    """Return the bundle's files by name; a compiled model's CPU form goes along as its fallback."""
+def _build_travelling(found: Findings) -> dict[str, bytes]:
+    """Return the files that go to a board; a compiled model's CPU form goes along as its fallback."""
+    card = found.sources.card
     files = {
-        CPU_MODEL: content,
-        "labels.txt": "".join(f"{label}\n" for label in card.labels).encode(),
-        "preprocessing.json": encode(card.preprocessing),
-        "golden.npz": golden.to_npz(),
-        "report.json": report,
+        CPU_MODEL: found.converted.content,
+        LABELS: "".join(f"{label}\n" for label in card.labels).encode(),
+        PREPROCESSING: encode(card.preprocessing),
+        GOLDEN: found.golden.to_npz(),
     }
-    return files if compiled is None else {TPU_MODEL: compiled.content, **files}
+    return files if found.tpu_content is None else {TPU_MODEL: found.tpu_content, **files}
 
 
-def build_manifest(
-    job: Job, card: ModelCard, accuracy: Comparison, calibration: Indices, files: Mapping[str, bytes]
-) -> BundleManifest:
+def _name_version(travelling: Mapping[str, bytes]) -> str:
+    """Name a version after what travels: other bytes, other name."""
+    hashes = (hashlib.sha256(content).hexdigest() for _, content in sorted(travelling.items()))
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()[:_VERSION_DIGITS]
+
+
+def _write_json(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, indent=1, allow_nan=False).encode()
+
+
+def _build_manifest(job: Job, found: Findings, files: Mapping[str, bytes], version: str) -> BundleManifest:
     """Describe the bundle's files and what is known of the model."""
     entries = {name: describe_file(name, content) for name, content in files.items()}
     entry, result = describe_tensors(files[CPU_MODEL])
+    accuracy = found.measured.accuracy
     return BundleManifest(
-        name=card.name,
-        version=job.version or _name_version(entries),
+        name=found.sources.card.name,
+        version=version,
         model=entries.get(TPU_MODEL, entries[CPU_MODEL]),
         fallback=entries[CPU_MODEL] if TPU_MODEL in entries else None,
-        labels=entries["labels.txt"],
-        preprocessing=entries["preprocessing.json"],
-        golden=entries["golden.npz"],
-        report=entries["report.json"],
+        labels=entries[LABELS],
+        preprocessing=entries[PREPROCESSING],
+        golden=entries[GOLDEN],
+        report=entries[REPORT],
         inputs=(entry,),
         outputs=(result,),
         compiled=TPU_MODEL in entries,
-        reweighted=False,
-        minimum_runtime=MINIMUM_RUNTIME,
-        accuracy=Accuracy(accuracy.float32, accuracy.int8, accuracy.samples),
-        calibration=Calibration(len(calibration), job.seed),
+        reweighted=found.converted.reweighted is not None,
+        minimum_runtime=name_minimum_runtime(files[CPU_MODEL]),
+        accuracy=Accuracy(accuracy.before, accuracy.after, accuracy.samples),
+        calibration=Calibration(len(found.sources.calibration), job.seed),
+        page=entries[PAGE],
+        recipe=entries[RECIPE],
     )
-
-
-def _name_version(entries: Mapping[str, FileEntry]) -> str:
-    """Name a version after what travels: other bytes, other name."""
-    travelling = (entry.sha256 for name, entry in sorted(entries.items()) if name != "report.json")
-    return hashlib.sha256("".join(travelling).encode()).hexdigest()[:_VERSION_DIGITS]

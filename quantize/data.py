@@ -108,6 +108,8 @@ def load_card(
     if len(labels) != classes:
         what = f"there are {len(labels)} labels, but the model tells {classes} classes apart"
         raise WrongUsage(what, where, "give the labels the model was trained with: --labels FILE")
+    if any(label.splitlines() != [label] for label in labels):
+        raise WrongUsage("a label is empty or has several lines", where, "one line of text for each label")
     card = ModelCard(
         name=run.name if run else plain_name(model.stem),
         labels=labels,

@@ -25,10 +25,11 @@ _FLOAT_LSB = 1 / 256
 
 @dataclass(frozen=True)
 class GoldenSamples:
-    """`inputs` (K, H, W, C) and `outputs` (K, classes), both in the model's own dtypes."""
+    """`inputs` (K, H, W, C) and `outputs` (K, classes), in the model's dtypes; true `labels` (K,)."""
 
     inputs: Array
     outputs: Array
+    labels: Indices
 
     def to_npz(self) -> bytes:
         """Return the .npz file; equal samples give equal bytes."""
@@ -66,10 +67,10 @@ def pick_golden(content: bytes, inputs: Array, outputs: Array, labels: Indices, 
             "no held-out sample has a clear answer", "golden samples", "train longer, or give more data"
         )
     again = run_model(content, inputs[tried], plain=True)
-    robust = tried[_lsb(outputs[tried], again).max(axis=1) <= KERNEL_AGREEMENT_LSB]
+    robust = tried[distance_lsb(outputs[tried], again).max(axis=1) <= KERNEL_AGREEMENT_LSB]
     chosen = robust if len(robust) else tried
     chosen = chosen[deal_by_class(labels[chosen], seed)][:wanted]
-    return GoldenSamples(inputs[chosen], outputs[chosen])
+    return GoldenSamples(inputs[chosen], outputs[chosen], labels[chosen])
 
 
 def margins_lsb(outputs: Array) -> NDArray[np.float64]:
@@ -77,9 +78,10 @@ def margins_lsb(outputs: Array) -> NDArray[np.float64]:
     best = np.sort(outputs, axis=1)[:, -2:]
     if best.shape[1] < 2:
         return np.full(len(outputs), np.inf)
-    return _lsb(best[:, 1], best[:, 0])
+    return distance_lsb(best[:, 1], best[:, 0])
 
 
-def _lsb(left: Array, right: Array) -> NDArray[Any]:
+def distance_lsb(left: Array, right: Array) -> NDArray[Any]:
+    """Return by how many steps scores differ; a step of float scores is 1/256, as that of uint8 ones."""
     difference = np.abs(left.astype(np.float64) - right.astype(np.float64))
     return difference / _FLOAT_LSB if left.dtype.kind == "f" else difference

@@ -1,5 +1,8 @@
 """Reads a .tflite file from a stranger into the types of tflite_model, within limits on every count."""
 
+import math
+import os
+import stat
 import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,20 +12,33 @@ import numpy as np
 import tflite
 
 from host_cli.errors import WrongUsage
-from quantize.tflite_model import Operator, Tensor, TfliteModel
+from quantize.tflite_model import Operator, Tensor, TfliteModel, make_printable
+from quantize.tflite_options import read_options
 
 MAX_FILE_BYTES = 256 * 1024 * 1024
-MAX_TENSORS = 100_000
-MAX_OPERATORS = 100_000
+# Many times the largest model that a board could run, and still read within a second.
+MAX_TENSORS = 8_000
+MAX_OPERATORS = 4_000
+MAX_OPCODES = 1024
 MAX_RANK = 16
 MAX_OPERANDS = 4096
-MAX_REFERENCES = 2_000_000
-MAX_NAME_BYTES = 16 * 1024 * 1024
+MAX_REFERENCES = 64_000
+MAX_SCALES = 1_000_000
+# Names and constants are counted again each time an operator refers to them: rules may look at all of it.
+MAX_NAME_BYTES = 8 * 1024 * 1024
+MAX_CONSTANT_BYTES = 2 * MAX_FILE_BYTES
 
 _MAGIC = b"TFL3"
 _MAGIC_OFFSET = 4
 _UNREADABLE = (struct.error, ValueError, IndexError, TypeError, OverflowError, AttributeError, KeyError)
 _ABSENT = -1
+# Where the schema's generated code looks in a table's list of fields.
+_BUFFER_DATA = 4
+_OPERATOR_CUSTOM_OPTIONS = 14
+_QUANTIZATION_SCALE = 8
+
+# A getter of the schema's generated code: a vector of numbers, all at once.
+_Vector = Callable[[], Any]
 
 
 def _names_of(enumeration: type) -> Mapping[int, str]:
@@ -32,18 +48,6 @@ def _names_of(enumeration: type) -> Mapping[int, str]:
 _DTYPES = _names_of(tflite.TensorType)
 _OPERATORS = _names_of(tflite.BuiltinOperator)
 
-# Which options a rule asks for, by operator: the schema's table, then its getters.
-_OPTIONS: Mapping[str, tuple[Callable[[], Any], tuple[str, ...]]] = {
-    "CONV_2D": (tflite.Conv2DOptions, ("DilationWFactor", "DilationHFactor")),
-    "DEPTHWISE_CONV_2D": (tflite.DepthwiseConv2DOptions, ("DilationWFactor", "DilationHFactor")),
-    "FULLY_CONNECTED": (tflite.FullyConnectedOptions, ("WeightsFormat",)),
-    "AVERAGE_POOL_2D": (tflite.Pool2DOptions, ("FusedActivationFunction",)),
-    "MAX_POOL_2D": (tflite.Pool2DOptions, ("FusedActivationFunction",)),
-    "CONCATENATION": (tflite.ConcatenationOptions, ("FusedActivationFunction",)),
-    "PACK": (tflite.PackOptions, ("Axis",)),
-    "STRIDED_SLICE": (tflite.StridedSliceOptions, ("EllipsisMask", "NewAxisMask")),
-}
-
 
 def load_tflite(path: Path) -> TfliteModel:
     """Read and parse a file.
@@ -51,15 +55,32 @@ def load_tflite(path: Path) -> TfliteModel:
     Raises:
         WrongUsage: it is not there, too large, or not a .tflite file.
     """
+    return parse_tflite(read_model_file(path), str(path))
+
+
+def read_model_file(path: Path) -> bytes:
+    """Return a file's bytes; what is no ordinary file is refused before it could keep us waiting.
+
+    Raises:
+        WrongUsage: it is not there, not an ordinary file, too large, or cannot be read.
+    """
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise _not_tflite(str(path), f"it has more than {MAX_FILE_BYTES} bytes")
-        content = path.read_bytes()
+        # Opening a pipe would else wait for its other end.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            about = os.fstat(descriptor)
+            if not stat.S_ISREG(about.st_mode):
+                raise _not_tflite(str(path), "it is no ordinary file")
+            if about.st_size > MAX_FILE_BYTES:
+                raise _not_tflite(str(path), f"it has more than {MAX_FILE_BYTES} bytes")
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                return file.read(about.st_size)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise WrongUsage(
             f"cannot read the model: {error.strerror}", str(path), "give a .tflite file"
         ) from error
-    return parse_tflite(content, str(path))
 
 
 def parse_tflite(content: bytes, where: str) -> TfliteModel:
@@ -84,15 +105,20 @@ class _Reader:
     def __init__(self, content: bytes) -> None:
         self._content = content
         self._root = tflite.Model.GetRootAs(content, 0)
-        self._references_left = MAX_REFERENCES
-        self._name_bytes_left = MAX_NAME_BYTES
+        self._left = {
+            "references": MAX_REFERENCES,
+            "scales": MAX_SCALES,
+            "bytes of names": MAX_NAME_BYTES,
+            "bytes of constants": MAX_CONSTANT_BYTES,
+        }
 
     def model(self) -> TfliteModel:
         """Read the first subgraph, which is the main one."""
         if self._root.SubgraphsLength() < 1:
             raise ValueError("no graph in it")
         graph = self._root.Subgraphs(0)
-        opcodes = tuple(self._opcode(n) for n in range(_at_most(self._root.OperatorCodesLength(), 4096)))
+        kinds = _at_most(self._root.OperatorCodesLength(), MAX_OPCODES)
+        opcodes = tuple(self._opcode(n) for n in range(kinds))
         tensors = tuple(
             self._tensor(graph.Tensors(n), n) for n in range(_at_most(graph.TensorsLength(), MAX_TENSORS))
         )
@@ -100,8 +126,8 @@ class _Reader:
         return TfliteModel(
             tensors=tensors,
             operators=tuple(self._operator(graph.Operators(n), n, opcodes, tensors) for n in range(count)),
-            inputs=self._present(graph.InputsLength(), graph.Inputs, tensors),
-            outputs=self._present(graph.OutputsLength(), graph.Outputs, tensors),
+            inputs=self._present(graph.InputsLength(), graph.InputsAsNumpy, tensors),
+            outputs=self._present(graph.OutputsLength(), graph.OutputsAsNumpy, tensors),
             opcodes=opcodes,
         )
 
@@ -117,85 +143,95 @@ class _Reader:
     def _tensor(self, entry: Any, index: int) -> Tensor:
         quantization = entry.Quantization()
         scales: tuple[float, ...] = ()
-        zero_point = 0
+        zero_points: tuple[int, ...] = ()
         if quantization is not None and quantization.ScaleLength():
-            self._spend(quantization.ScaleLength())
-            scales = tuple(float(scale) for scale in quantization.ScaleAsNumpy())
-            zero_point = int(quantization.ZeroPoint(0)) if quantization.ZeroPointLength() else 0
+            self._spend("scales", quantization.ScaleLength() + quantization.ZeroPointLength())
+            scales = tuple(quantization.ScaleAsNumpy().tolist())
+            if not all(map(math.isfinite, scales)):
+                raise ValueError("a scale that is no number")
+            zero_points = tuple(
+                quantization.ZeroPointAsNumpy().tolist() if quantization.ZeroPointLength() else ()
+            )
+        data, data_start = self._data(entry.Buffer())
         return Tensor(
             index=index,
             name=self._text(entry.Name()),
             dtype=_DTYPES.get(entry.Type(), f"TYPE_{entry.Type()}"),
-            shape=_sizes(entry.ShapeLength(), entry.Shape),
-            signature=_sizes(entry.ShapeSignatureLength(), entry.ShapeSignature),
+            shape=_sizes(entry.ShapeLength(), entry.ShapeAsNumpy),
+            signature=_sizes(entry.ShapeSignatureLength(), entry.ShapeSignatureAsNumpy),
             scales=scales,
-            zero_point=zero_point,
+            zero_point=zero_points[0] if zero_points else 0,
             is_variable=bool(entry.IsVariable()),
-            data=self._data(entry.Buffer()),
+            data=data,
+            zero_points=zero_points,
+            quantized_dimension=int(quantization.QuantizedDimension()) if scales else 0,
+            data_start=data_start,
+            scales_start=_vector_start(quantization, _QUANTIZATION_SCALE) if scales else _ABSENT,
         )
 
-    def _data(self, number: int) -> "np.ndarray[Any, np.dtype[np.uint8]] | None":
+    def _data(self, number: int) -> "tuple[np.ndarray[Any, np.dtype[np.uint8]] | None, int]":
+        """Return a buffer's bytes and where they begin in the file."""
         if not 0 <= number < self._root.BuffersLength():
             raise ValueError(f"there is no buffer {number}")
         entry = self._root.Buffers(number)
         if entry.DataLength():
-            return entry.DataAsNumpy()  # type: ignore[no-any-return]
+            return entry.DataAsNumpy(), _vector_start(entry, _BUFFER_DATA)
         if entry.Size():
-            return np.frombuffer(self._content, np.uint8, entry.Size(), entry.Offset())
-        return None
+            return np.frombuffer(self._content, np.uint8, entry.Size(), entry.Offset()), entry.Offset()
+        return None, _ABSENT
 
     def _operator(
         self, entry: Any, index: int, opcodes: tuple[tuple[str, int], ...], tensors: tuple[Tensor, ...]
     ) -> Operator:
         name, version = opcodes[entry.OpcodeIndex()]
-        inputs = self._numbers(entry.InputsLength(), entry.Inputs, len(tensors))
+        inputs = self._numbers(entry.InputsLength(), entry.InputsAsNumpy, len(tensors))
+        operands = tuple(None if number == _ABSENT else tensors[number] for number in inputs)
+        outputs = self._present(entry.OutputsLength(), entry.OutputsAsNumpy, tensors)
+        self._spend("bytes of names", len(name))
+        for tensor in (*filter(None, operands), *outputs):
+            self._spend("bytes of names", len(tensor.name))
+            self._spend("bytes of constants", 0 if tensor.data is None else len(tensor.data))
+        custom = entry.CustomOptionsLength()
         return Operator(
             index=index,
             name=name,
             version=version,
-            inputs=tuple(None if number == _ABSENT else tensors[number] for number in inputs),
-            outputs=self._present(entry.OutputsLength(), entry.Outputs, tensors),
-            options=_options(name, entry),
+            inputs=operands,
+            outputs=outputs,
+            options=read_options(entry),
+            custom_options=entry.CustomOptionsAsNumpy().data if custom else memoryview(b""),
+            custom_start=_vector_start(entry, _OPERATOR_CUSTOM_OPTIONS) if custom else _ABSENT,
         )
 
-    def _present(
-        self, count: int, get: Callable[[int], int], tensors: tuple[Tensor, ...]
-    ) -> tuple[Tensor, ...]:
+    def _present(self, count: int, get: _Vector, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         numbers = self._numbers(count, get, len(tensors))
         return tuple(tensors[number] for number in numbers if number != _ABSENT)
 
-    def _numbers(self, count: int, get: Callable[[int], int], tensors: int) -> list[int]:
-        self._spend(_at_most(count, MAX_OPERANDS))
-        numbers = [get(n) for n in range(count)]
+    def _numbers(self, count: int, get: _Vector, tensors: int) -> list[int]:
+        self._spend("references", _at_most(count, MAX_OPERANDS))
+        numbers: list[int] = get().tolist() if count else []
         if any(not _ABSENT <= number < tensors for number in numbers):
             raise ValueError("an operator names a tensor that is not there")
         return numbers
 
-    def _spend(self, references: int) -> None:
-        self._references_left -= references
-        if self._references_left < 0:
-            raise ValueError("more references than any model has")
+    def _spend(self, what: str, amount: int) -> None:
+        self._left[what] -= amount
+        if self._left[what] < 0:
+            raise ValueError(f"more {what} than any model has")
 
     def _text(self, raw: bytes | None) -> str:
-        self._name_bytes_left -= len(raw or b"")
-        if self._name_bytes_left < 0:
-            raise ValueError("more names than any model has")
-        return (raw or b"").decode("utf-8", "replace")
+        self._spend("bytes of names", len(raw or b""))
+        return make_printable((raw or b"").decode("utf-8", "replace"))
 
 
-def _sizes(count: int, get: Callable[[int], int]) -> tuple[int, ...]:
-    return tuple(int(get(n)) for n in range(_at_most(count, MAX_RANK)))
+def _vector_start(entry: Any, field: int) -> int:
+    """Return where the items of a table's vector begin in the file."""
+    table = entry._tab  # the generated getters keep the place to themselves
+    return int(table.Vector(table.Offset(field)))
 
 
-def _options(name: str, entry: Any) -> Mapping[str, int]:
-    wanted = _OPTIONS.get(name)
-    table = entry.BuiltinOptions() if wanted else None
-    if wanted is None or table is None:
-        return {}
-    make, getters = wanted
-    options = make()
-    options.Init(table.Bytes, table.Pos)
-    return {getter: int(getattr(options, getter)()) for getter in getters}
+def _sizes(count: int, get: _Vector) -> tuple[int, ...]:
+    return tuple(get().tolist()) if _at_most(count, MAX_RANK) else ()
 
 
 def _at_most(count: int, limit: int) -> int:

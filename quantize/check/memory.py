@@ -1,95 +1,117 @@
 """How much of the Edge TPU's memory a model's parameters and activations will take. Pure arithmetic."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from quantize.check.op_rules import Placement
+from quantize.check.activations import estimate_activations
+from quantize.check.placement import Placement
+from quantize.edgetpu.constants import table_size
+from quantize.edgetpu.layout import BLOCK, WEIGHT_OPS, has_weights, layer_size, usual_variant
 from quantize.tflite_model import Operator, Tensor, TfliteModel
 
 # What the compiler reports as free for a model with next to no parameters: 7.67 to 7.88 MiB.
 ON_CHIP_BYTES = int(7.67 * 1024 * 1024)
-TILE_ROWS = 4
 
-_CHANNELS_PER_GROUP = 64
-_ROUND_CHANNELS = 16
-_ROUND_INPUTS = 4
 _ALIGNMENT_BYTES = 64
+_ROUND_CHANNELS = 16
+_ARITHMETIC = ("ADD", "MUL")
+# A layer with this many inputs for each output is streamed although there is room; one with 4,096 is not.
+_STREAMED_INPUTS = 16_384
+# They move channels about with matrices of ones and zeros, unless the channels come in blocks of 4.
+_JOINTS = ("CONCATENATION", "SPLIT", "PACK", "SLICE", "STRIDED_SLICE")
+_WITH_TABLES = ("UNIDIRECTIONAL_SEQUENCE_LSTM", "L2_NORMALIZATION", "LOGISTIC", "TANH", "RSQRT")
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of parameters kept on the chip, bytes streamed at every inference, activation bytes per tile."""
+    """Bytes of parameters kept on the chip, bytes streamed at every inference, activation bytes per tile.
+
+    `unknown` are the operators (indices) that may bring constants whose size is not known; if there are none,
+    the parameter bytes are exact. The activation bytes are a rough estimate.
+    """
 
     on_chip_bytes: int
     streamed_bytes: int
     activation_bytes_per_tile: int
+    unknown: tuple[int, ...] = ()
 
 
 def estimate_memory(model: TfliteModel, placements: Sequence[Placement]) -> Memory:
-    """Estimate the memory of the operators that run on the Edge TPU.
+    """Tell the memory that the operators on the Edge TPU will take with compiler 16.0.
 
-    The parameter bytes follow the layout of compiled files (weights padded to channel groups, bias and
-    multipliers before them), but not every constant that a compiler adds, and the compiler may stream large
-    layers although there is room. The activation figure is rougher still: the largest sum of one operator's
-    inputs and outputs, spread over 4 x 4 tiles. Read all of them as estimates.
+    The parameter bytes are those of the executables: each layer laid out, aligned to 64 bytes. What does not
+    fit on the chip is streamed, and so are constants of arithmetic and dense layers with very many inputs.
     """
     mapped = [
         operator
         for operator, placement in zip(model.operators, placements, strict=True)
         if placement.target == "tpu"
     ]
-    total = sum(_parameter_bytes(operator) for operator in mapped)
-    kept = min(total, ON_CHIP_BYTES)
-    activations = max((_activation_bytes(operator) for operator in mapped), default=0)
-    return Memory(kept, total - kept, activations)
+    sizes = [(operator, _aligned(_parameter_bytes(operator))) for operator in mapped]
+    total = sum(size for _, size in sizes)
+    streamed = sum(size for operator, size in sizes if _is_streamed(operator))
+    kept = min(total - streamed, ON_CHIP_BYTES)
+    return Memory(
+        on_chip_bytes=kept,
+        streamed_bytes=total - kept,
+        activation_bytes_per_tile=estimate_activations(mapped),
+        unknown=tuple(operator.index for operator in mapped if _is_unknown(operator)),
+    )
 
 
 def _parameter_bytes(operator: Operator) -> int:
-    weights = operator.inputs[1] if len(operator.inputs) > 1 else None
-    if weights is None or not weights.is_constant:
+    if has_weights(operator):
+        return layer_size(operator, usual_variant(operator))
+    if operator.name == "SOFTMAX" and operator.present and operator.present[0].dtype == "INT8":
+        # Seen with 16.0; files of uint8 networks are of earlier compilers, which keep the table elsewhere.
+        return table_size(operator)
+    if operator.name in _ARITHMETIC:
+        return table_size(operator)
+    if operator.name == "CONCATENATION" and not _is_plain_joint(operator):
+        return _joint_bytes(operator)
+    return 0
+
+
+def _joint_bytes(operator: Operator) -> int:
+    """Return the size of a dense layer of ones and zeros that puts vectors side by side; maps: not known."""
+    if not operator.outputs or any(_is_map(tensor) for tensor in operator.present):
         return 0
-    size = _weight_bytes(operator, weights)
+    channels = _round_up(operator.outputs[0].elements, _ROUND_CHANNELS)
+    blocks = sum(-(-tensor.elements // BLOCK) for tensor in operator.present)
+    return 4 * channels * (1 + blocks)
+
+
+def _is_streamed(operator: Operator) -> bool:
+    weights = operator.inputs[1] if operator.name == "FULLY_CONNECTED" and has_weights(operator) else None
+    return operator.name in _ARITHMETIC or (weights is not None and weights.shape[1] >= _STREAMED_INPUTS)
+
+
+def _is_unknown(operator: Operator) -> bool:
+    """Say whether an operator may bring constants of a size that is not known."""
+    if operator.name in WEIGHT_OPS:
+        return False
+    if operator.name in _JOINTS:
+        return not _is_plain_joint(operator) and not _joint_bytes(operator)
+    if operator.name == "RESHAPE":
+        return len({_is_map(tensor) for tensor in (*operator.present[:1], *operator.outputs)}) > 1
+    holds = any(tensor.is_constant and tensor.dtype != "INT32" for tensor in operator.present)
+    return holds or operator.name in _WITH_TABLES
+
+
+def _is_plain_joint(operator: Operator) -> bool:
+    """Say whether channels are moved in blocks of 4, for which no constants are needed."""
+    moving = [tensor for tensor in (*operator.present, *operator.outputs) if not tensor.is_constant]
+    return all(not tensor.shape or tensor.shape[-1] % BLOCK == 0 for tensor in moving)
+
+
+def _is_map(tensor: Tensor) -> bool:
+    """Say whether a tensor has more than one row or column."""
+    return math.prod(tensor.shape[1:-1]) > 1
+
+
+def _aligned(size: int) -> int:
     return _round_up(size, _ALIGNMENT_BYTES)
-
-
-def _weight_bytes(operator: Operator, weights: Tensor) -> int:
-    if operator.name == "FULLY_CONNECTED" and len(weights.shape) == 2:
-        channels, taps, depth = weights.shape[0], 1, weights.shape[1]
-    elif operator.name == "CONV_2D" and len(weights.shape) == 4:
-        channels, depth = weights.shape[0], weights.shape[3]
-        taps = weights.shape[1] * weights.shape[2]
-    elif operator.name == "DEPTHWISE_CONV_2D" and len(weights.shape) == 4:
-        # Four channels at a time, each on the diagonal of a 4 x 4 block.
-        channels, taps, depth = _round_up(weights.shape[3], 4), weights.shape[1] * weights.shape[2], 4
-        return channels * (taps * depth + _header_bytes(operator, weights))
-    else:
-        return 0
-    step = _CHANNELS_PER_GROUP if channels > _CHANNELS_PER_GROUP else _ROUND_CHANNELS
-    if operator.name == "CONV_2D" and channels <= 4:
-        step = 4
-    per_channel = taps * _round_up(depth, _ROUND_INPUTS) + _header_bytes(operator, weights)
-    return _round_up(channels, step) * per_channel
-
-
-def _header_bytes(operator: Operator, weights: Tensor) -> int:
-    """Return the bytes before one channel's weights: bias, and per channel a multiplier and zero point."""
-    bias = operator.inputs[2] if len(operator.inputs) > 2 else None
-    has_bias = bias is not None and bias.data is not None and bool(bias.data.any())
-    return 4 * has_bias + 8 * weights.is_per_channel
-
-
-def _activation_bytes(operator: Operator) -> int:
-    moving = [tensor for tensor in operator.present if not tensor.is_constant]
-    return sum(_tile_bytes(tensor) for tensor in (*moving, *operator.outputs))
-
-
-def _tile_bytes(tensor: Tensor) -> int:
-    """Return one tile's share: rows and columns are spread over the tiles, channels are not."""
-    positions, channels = tensor.shape[:-1], tensor.shape[-1] if tensor.shape else 1
-    share = 1
-    for size in positions:
-        share *= -(-size // TILE_ROWS) if size > 1 else 1
-    return share * _round_up(channels, _ROUND_INPUTS)
 
 
 def _round_up(value: int, step: int) -> int:

@@ -1,27 +1,42 @@
 """Will it map? Brings the rules together into one report about a .tflite file."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from quantize.check.layers import name_layers
 from quantize.check.mapping import place
 from quantize.check.memory import Memory, estimate_memory
-from quantize.check.op_rules import MAPPED, Placement
-from quantize.check.requirements import DYNAMIC, Violation, find_load_failures
-from quantize.tflite_model import Operator, TfliteModel
+from quantize.check.placement import NO_BLOCKER, NOT_SUPPORTED, VERSION_NOT_SUPPORTED, Placement
+from quantize.check.requirements import (
+    DYNAMIC,
+    STATIC_ONLY,
+    Violation,
+    find_load_failures,
+    find_silent_failures,
+)
+from quantize.tflite_model import EDGETPU_OP, Operator, TfliteModel
 
-VERSION_NOT_SUPPORTED = "Operation version not supported"
-STATIC_ONLY = "Attempting to use a delegate that only supports static-sized tensors"
+# The largest figure in compiled files is just under it: 16 tiles with 192 KiB for activations each.
+ACTIVATION_LIMIT_BYTES_PER_TILE = 192 * 1024
 
 
 @dataclass(frozen=True)
 class Check:
-    """What the compiler would make of a file, operator by operator. `errors` would stop it altogether."""
+    """What the compiler would make of a file, operator by operator.
+
+    `layers` has each operator's Keras layer, None where no name tells it. `first_blocking` is the operator to
+    replace first, None if all run on the Edge TPU. `errors` would stop the compiler altogether, or leave
+    nothing for the Edge TPU; `warnings` would not.
+    """
 
     operators: tuple[Operator, ...]
     placements: tuple[Placement, ...]
+    layers: tuple[str | None, ...]
+    first_blocking: int | None
     memory: Memory
     errors: tuple[str, ...]
+    warnings: tuple[str, ...]
 
     @property
     def tpu_ops(self) -> int:
@@ -38,6 +53,22 @@ class Check:
         """Say whether the compiler is expected to produce a file with something in it for the Edge TPU."""
         return not self.errors
 
+    @property
+    def advice(self) -> str:
+        """Return what to do first, empty if there is nothing to do."""
+        if self.is_compiled:
+            return "give the original, or look at this one with quantize inspect"
+        return "" if self.first_blocking is None else self.placements[self.first_blocking].fix
+
+    @property
+    def is_compiled(self) -> bool:
+        """Say whether it is the compiler's own output, for which there is nothing to predict."""
+        return any(operator.name == EDGETPU_OP for operator in self.operators)
+
+    def count_blocked(self, index: int) -> int:
+        """Count the operators that an operator keeps from the Edge TPU."""
+        return sum(placement.blocker == index for placement in self.placements)
+
     def to_json(self) -> dict[str, Any]:
         """Return what `quantize check --json` prints."""
         return {
@@ -50,67 +81,108 @@ class Check:
                 "streamed_bytes": self.memory.streamed_bytes,
             },
             "activation_bytes_per_tile": self.memory.activation_bytes_per_tile,
+            "activation_limit_bytes_per_tile": ACTIVATION_LIMIT_BYTES_PER_TILE,
+            "first_blocking": self._first_blocking_row(),
             "errors": list(self.errors),
+            "warnings": list(self.warnings),
         }
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one row per operator, in the order of the file."""
-        return [
-            _row(operator, placement)
-            for operator, placement in zip(self.operators, self.placements, strict=True)
-        ]
+        return [self.row(index) for index in range(len(self.operators))]
 
-    def to_text(self) -> str:
-        """Return the same for a person: one line per operator, then what stands in the way."""
-        lines = [_line(row) for row in self.rows()]
-        lines.append(f"{self.tpu_ops} operators for the Edge TPU, {self.cpu_ops} for the CPU")
-        lines.extend(f"error: {error}" for error in self.errors)
-        return "\n".join(lines)
+    def row(self, index: int) -> dict[str, Any]:
+        """Return what there is to say about one operator."""
+        operator, placement = self.operators[index], self.placements[index]
+        return {
+            "index": operator.index,
+            "op": operator.name,
+            "version": operator.version,
+            "tensor": operator.tensor,
+            "layer": self.layers[index],
+            "target": placement.target,
+            "status": placement.status,
+            "reason": placement.reason,
+            "fix": placement.fix,
+        }
+
+    def _first_blocking_row(self) -> dict[str, Any] | None:
+        index = self.first_blocking
+        return None if index is None else {**self.row(index), "blocks": self.count_blocked(index)}
 
 
 def check(model: TfliteModel) -> Check:
     """Predict what the Edge TPU compiler does with a model. Nothing is run."""
-    failures = find_load_failures(model)
-    stopped = {violation.index: violation for violation in failures}
-    placements = tuple(
-        _refused(operator, stopped[operator.index]) if operator.index in stopped else placement
-        for operator, placement in zip(model.operators, place(model), strict=True)
+    failures = () if model.is_compiled else find_load_failures(model)
+    placements = _refuse(model, place(model), failures)
+    memory = estimate_memory(model, placements)
+    return Check(
+        operators=model.operators,
+        placements=placements,
+        layers=name_layers(model),
+        first_blocking=_find_first_blocking(placements, failures),
+        memory=memory,
+        errors=_find_errors(model, placements, failures),
+        warnings=tuple(_find_warnings(model, memory)),
     )
-    errors = [f"{violation}; try: {violation.fix}" for violation in failures]
+
+
+def _refuse(
+    model: TfliteModel, placements: tuple[Placement, ...], failures: tuple[Violation, ...]
+) -> tuple[Placement, ...]:
+    """Put what the compiler cannot even load on the CPU, in the words that it has for it."""
+    refused = {failure.index: failure for failure in failures}
+    return tuple(
+        _refused(refused[operator.index]) if operator.index in refused else placement
+        for operator, placement in zip(model.operators, placements, strict=True)
+    )
+
+
+def _refused(failure: Violation) -> Placement:
+    if failure.what == DYNAMIC:
+        status = STATIC_ONLY
+    else:
+        status = NOT_SUPPORTED if failure.op.startswith("CUSTOM:") else VERSION_NOT_SUPPORTED
+    return Placement("cpu", status, failure.what, failure.fix)
+
+
+def _find_first_blocking(placements: tuple[Placement, ...], failures: tuple[Violation, ...]) -> int | None:
+    """Return what stops the compiler; else the first operator that keeps others from the Edge TPU.
+
+    Where none does, return the first one that stays on the CPU.
+    """
+    if failures:
+        return min(failure.index for failure in failures)
+    blocking = [placement.blocker for placement in placements if placement.blocker != NO_BLOCKER]
+    staying = (index for index, placement in enumerate(placements) if placement.target == "cpu")
+    return min(blocking, default=next(staying, None))
+
+
+def _find_errors(
+    model: TfliteModel, placements: tuple[Placement, ...], failures: tuple[Violation, ...]
+) -> tuple[str, ...]:
     if model.is_compiled:
-        errors = ["this file has already been through the Edge TPU compiler; give the original"]
-    elif not errors and all(placement.target == "cpu" for placement in placements):
-        errors = ["no operator would run on the Edge TPU; quantize the whole model to int8"]
-    return Check(model.operators, placements, estimate_memory(model, placements), tuple(errors))
+        return ("this file has already been through the Edge TPU compiler",)
+    if failures:
+        return tuple(f"{failure.words}: {failure}" for failure in failures)
+    if all(placement.target == "cpu" for placement in placements):
+        floats = any(tensor.dtype.startswith("FLOAT") for tensor in model.tensors)
+        why = "the model computes with floats" if floats else "it would compile, but nothing is mapped"
+        return (f"no operator would run on the Edge TPU: {why}",)
+    return ()
 
 
-def _refused(operator: Operator, violation: Violation) -> Placement:
-    status = STATIC_ONLY if violation.what == DYNAMIC else VERSION_NOT_SUPPORTED
-    return Placement("cpu", status, violation.what, violation.fix)
-
-
-def _row(operator: Operator, placement: Placement) -> dict[str, Any]:
-    return {
-        "index": operator.index,
-        "op": operator.name,
-        "version": operator.version,
-        "tensor": operator.tensor,
-        "layer": find_layer(operator.tensor),
-        "target": placement.target,
-        "status": placement.status,
-        "reason": placement.reason,
-        "fix": placement.fix,
-    }
-
-
-def find_layer(tensor: str) -> str | None:
-    """Return the layer that a tensor name tells of (`model/conv2d_1/Relu;...` -> `conv2d_1`), if any."""
-    parts = tensor.split(";")[0].split("/")
-    return parts[-2] if len(parts) > 1 else None
-
-
-def _line(row: Mapping[str, Any]) -> str:
-    head = f"{row['index']:>4}  {row['target']}  {row['op']:<28} v{row['version']:<3}"
-    if row["status"] == MAPPED:
-        return f"{head} {row['status']}"
-    return f"{head} {row['status']}: {row['reason']}; try: {row['fix']} [{row['layer'] or row['tensor']}]"
+def _find_warnings(model: TfliteModel, memory: Memory) -> Iterator[str]:
+    if memory.activation_bytes_per_tile > ACTIVATION_LIMIT_BYTES_PER_TILE:
+        yield (
+            f"activations are estimated at {memory.activation_bytes_per_tile:,} bytes a tile, there are "
+            f"{ACTIVATION_LIMIT_BYTES_PER_TILE:,}: the compiler has to split them, and may fail (large "
+            "activation tensors); try: smaller pictures or fewer channels in the first layers"
+        )
+    if memory.streamed_bytes:
+        yield (
+            f"{memory.streamed_bytes:,} bytes of parameters are not kept on the chip but streamed at every "
+            "inference; try: a smaller model, or dense layers with fewer inputs"
+        )
+    for violation in find_silent_failures(model):
+        yield f"{violation}; try: {violation.fix}"

@@ -1,17 +1,16 @@
 """Post-training quantization: the module that knows Keras and the TensorFlow Lite converter."""
 
 import logging
-import zipfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from contract.artifacts import Preprocessing
-from host_cli.errors import Failed, WrongUsage
+from host_cli.errors import Failed
 from host_cli.quiet import quiet
+from quantize.convert.keras_file import load_keras as load_keras
 from quantize.data import Pixels
 
 BATCH = 256
@@ -19,36 +18,6 @@ IO_TYPES = ("uint8", "int8", "float32")
 
 Advance = Callable[[float], None]
 Floats = NDArray[np.float32]
-
-
-def load_keras(path: Path) -> Any:
-    """Load a `.keras` file without running code from it.
-
-    Raises:
-        WrongUsage: not a `.keras` file, one with code in it, or no classifier of pictures.
-    """
-    if not path.is_file() or not zipfile.is_zipfile(path):
-        raise WrongUsage("not a .keras file", str(path), "save the model with model.save('model.keras')")
-    try:
-        with quiet():
-            import keras
-
-            model = keras.models.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # Keras raises whatever the damaged part raises.
-        what = f"cannot load the model: {type(error).__name__}: {error}".splitlines()[0][:200]
-        hint = "save it again with builtin layers only: model.save('model.keras')"
-        raise WrongUsage(what, str(path), hint) from error
-    _require_classifier(model, path)
-    return model
-
-
-def _require_classifier(model: Any, path: Path) -> None:
-    inputs, outputs = model.inputs or [], model.outputs or []
-    good = len(inputs) == len(outputs) == 1 and len(inputs[0].shape) == 4 and len(outputs[0].shape) == 2
-    if not good or None in (*inputs[0].shape[1:], outputs[0].shape[1]):
-        shapes = f"{[tuple(x.shape) for x in inputs]} -> {[tuple(x.shape) for x in outputs]}"
-        hint = "one input (batch, height, width, channels), one output (batch, classes)"
-        raise WrongUsage(f"not a classifier of pictures: {shapes}", str(path), hint)
 
 
 def input_shape(model: Any) -> tuple[int, int, int]:

@@ -1,7 +1,6 @@
 """Calls edgetpu_compiler, and believes a success only when the file proves it."""
 
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -9,21 +8,20 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from host_cli.errors import CommandError, Failed
+from host_cli.errors import CommandError, Failed, GateNotMet
+from quantize.edgetpu.compiler_failures import INTERNAL, Failure, explain
+from quantize.edgetpu.compiler_output import CompilerReport, parse_output
 from quantize.tflite_file import load_tflite
 
 PROGRAM = "edgetpu_compiler"
-TIMEOUT_S = 180
-# The compiler's own clock needs a moment to end it before ours does.
-GRACE_S = 20
+# The compiler's own clock runs for 180 s and then needs a moment to end it.
+TIMEOUT_S = 200
 # "Internal compiler error" comes and goes: the third try has been seen to work.
 ATTEMPTS = 3
+RUNTIME_VERSIONS = range(10, 15)
+HOW_TO_GET_IT = "install edgetpu-compiler, or build containers/edgetpu-compiler (both x86-64 only)"
 
-_SUCCESS = "compiled successfully"
-_FLAKY = "Internal compiler error"
-_VERSION = re.compile(r"Edge TPU Compiler version (\S+)")
-_MAPPED = re.compile(r"^(\w+) +(\d+) +(.*?) *$", re.MULTILINE)
-_OUTPUT_SHOWN_CHARACTERS = 200
+_MAX_OUTPUT_BYTES = 1024 * 1024
 
 
 class CompileFailed(Failed):
@@ -34,12 +32,10 @@ class CompileFailed(Failed):
 
 @dataclass(frozen=True)
 class Compiled:
-    """A compiled model, the compiler's version, and how many operators it mapped and left."""
+    """A compiled model, and what the compiler said of it."""
 
     content: bytes
-    version: str
-    tpu_ops: int
-    cpu_ops: int
+    report: CompilerReport
 
 
 def find_compiler(search_path: str | None = None) -> Path | None:
@@ -48,12 +44,28 @@ def find_compiler(search_path: str | None = None) -> Path | None:
     return Path(found) if found else None
 
 
-def compile_model(program: Path, content: bytes, timeout_s: float = TIMEOUT_S + GRACE_S) -> Compiled:
+def require_compiler() -> Path:
+    """Return the compiler's place.
+
+    Raises:
+        GateNotMet: it is not installed.
+    """
+    program = find_compiler()
+    if program is None:
+        raise GateNotMet(f"{PROGRAM} not found", "PATH", HOW_TO_GET_IT)
+    return program
+
+
+def compile_model(
+    program: Path, content: bytes, *, min_runtime: int | None = None, timeout_s: float = TIMEOUT_S
+) -> Compiled:
     """Compile a model for the Edge TPU, trying again when the compiler stumbles.
 
     Args:
         program: the compiler.
         content: the int8 .tflite file.
+        min_runtime: the oldest Edge TPU runtime that must run the result, 10 to 14; the compiler's own
+            choice without it (14 for version 16.0).
         timeout_s: after this long it is ended, with everything it started.
 
     Raises:
@@ -61,62 +73,70 @@ def compile_model(program: Path, content: bytes, timeout_s: float = TIMEOUT_S + 
     """
     for _ in range(ATTEMPTS):
         with tempfile.TemporaryDirectory(prefix="quantize-") as folder:
-            code, said = _run(program, Path(folder), content, timeout_s)
-            if _FLAKY not in said:
+            code, said = _run(program, Path(folder), content, min_runtime, timeout_s)
+            if INTERNAL not in said:
                 return _read_result(program, Path(folder), code, said)
-    raise _failed(program, f"internal compiler error, {ATTEMPTS} times in a row", said)
+    raise _failed(program, explain(said, code))
 
 
-def _run(program: Path, folder: Path, content: bytes, timeout_s: float) -> tuple[int, str]:
-    model = folder / "model.tflite"
-    model.write_bytes(content)
-    command = [str(program), "-s", "-t", str(TIMEOUT_S), "-o", str(folder), str(model)]
-    try:
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise _failed(program, f"cannot be started: {error.strerror}", "") from error
+def _run(
+    program: Path, folder: Path, content: bytes, min_runtime: int | None, timeout_s: float
+) -> tuple[int, str]:
+    (folder / "model.tflite").write_bytes(content)
+    # Versions before 16 know fewer options: only what all of them know is passed unasked.
+    options = [] if min_runtime is None else ["--min_runtime_version", str(min_runtime)]
+    command = [str(program), "-s", *options, "-o", str(folder), str(folder / "model.tflite")]
+    with (folder / "said.txt").open("w+b") as said:
+        try:
+            process = subprocess.Popen(
+                command,
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise _failed(program, Failure(f"cannot be started: {error.strerror}", HOW_TO_GET_IT)) from error
+        code = _wait(program, process, timeout_s)
+        said.seek(0)
+        return code, said.read(_MAX_OUTPUT_BYTES).decode("utf-8", "replace")
+
+
+def _wait(program: Path, process: "subprocess.Popen[bytes]", timeout_s: float) -> int:
     with process:
         try:
-            said, _ = process.communicate(timeout=timeout_s)
+            return process.wait(timeout_s)
         except subprocess.TimeoutExpired as error:
-            raise _failed(program, f"no result within {timeout_s:.0f} s", "") from error
+            hint = "a smaller model, or --compile never"
+            raise _failed(program, Failure(f"no result within {timeout_s:.0f} s", hint)) from error
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
-    return process.returncode, said.decode("utf-8", "replace")
 
 
 def _read_result(program: Path, folder: Path, code: int, said: str) -> Compiled:
+    """Return the compiled model, if the code, the words and the file all say that there is one."""
+    report = parse_output(said, _read_log(folder / "model_edgetpu.log"))
     result = folder / "model_edgetpu.tflite"
-    if code != 0 or _SUCCESS not in said or not result.is_file():
-        raise _failed(program, f"the compiler ended with code {code}", said)
+    if code != 0 or not report.succeeded:
+        raise _failed(program, explain(said, code))
     try:
-        is_compiled = load_tflite(result).is_compiled
+        has_tpu_part = load_tflite(result).is_compiled
     except CommandError as error:
-        raise _failed(program, "it wrote a file that cannot be read", said) from error
-    if not is_compiled:
-        raise _failed(program, "nothing in the model was mapped to the Edge TPU", said)
-    rows = [(int(count), status) for _, count, status in _MAPPED.findall(said)]
-    mapped = sum(count for count, status in rows if status == "Mapped to Edge TPU")
-    version = _VERSION.search(said)
-    return Compiled(
-        content=result.read_bytes(),
-        version=version.group(1) if version else "unknown",
-        tpu_ops=mapped,
-        cpu_ops=sum(count for count, _ in rows) - mapped,
-    )
+        raise _failed(program, Failure("it left no file that can be read", "run it again")) from error
+    if not has_tpu_part or report.tpu_ops == 0:
+        hint = "quantize the whole model to int8; with --min-runtime-version, try a higher one"
+        raise _failed(program, Failure("nothing in the model was mapped to the Edge TPU", hint))
+    return Compiled(result.read_bytes(), report)
 
 
-def _failed(program: Path, what: str, said: str) -> CompileFailed:
-    lines = [line.strip() for line in said.splitlines() if "error" in line.lower() or "failed" in line]
-    reason = f"{what}: {lines[0]}" if lines else what
-    return CompileFailed(
-        reason[:_OUTPUT_SHOWN_CHARACTERS], str(program), "quantize check FILE.tflite, or --compile never"
-    )
+def _read_log(path: Path) -> str:
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        return file.read(_MAX_OUTPUT_BYTES).decode("utf-8", "replace")
+
+
+def _failed(program: Path, failure: Failure) -> CompileFailed:
+    return CompileFailed(failure.what, str(program), failure.hint)

@@ -11,7 +11,7 @@ from cloud_train.recipe import Recipe
 from cloud_train.trainer import Examiner, evaluate_file, fit
 from cloud_train.weights import Architecture
 from host_cli.errors import Failed, WrongUsage
-from tests.cloud_train.conftest import ARCHITECTURE, make_samples, make_weights
+from tests.cloud_train.conftest import ARCHITECTURE, SIDE, make_samples, make_weights
 
 RECIPE = Recipe(batch_size=16)
 TEST = make_samples(80, seed=9)
@@ -31,6 +31,20 @@ def test_cnn3_has_the_size_it_says():
     model = build_model(Architecture("cnn3", (28, 28, 1), 10))
     assert model.count_params() == 241_546
     assert model.output_shape == (None, 10)
+
+
+def test_the_logits_of_cnn3_have_a_fixed_range():
+    """Whatever is learned, the softmax sees 0 to 12; and no layer is dense, with a single scale."""
+    import keras
+
+    model = build_model(ARCHITECTURE)
+    for sign in (1, -1):
+        model.set_weights([np.full_like(tensor, sign * 9) for tensor in model.get_weights()])
+        logits = keras.Model(model.inputs, model.layers[-1].input).predict(
+            np.ones((1, SIDE, SIDE, 1)), verbose=0
+        )
+        assert set(logits.reshape(-1).tolist()) == {12.0 if sign > 0 else 0.0}
+    assert not any(isinstance(layer, keras.layers.Dense) for layer in model.layers)
 
 
 def test_the_seed_decides_the_initialisation(start):
@@ -75,7 +89,7 @@ def test_only_a_common_start_can_be_averaged():
 def test_a_loss_that_explodes_is_a_failure(start):
     """Weights that are no numbers never become an update."""
     broken = replace(start, tensors=tuple(tensor * np.float32(np.nan) for tensor in start.tensors))
-    with pytest.raises(Failed, match="loss became nan"):
+    with pytest.raises(Failed, match="weights are no longer numbers"):
         train(make_samples(32), broken)
 
 

@@ -25,6 +25,7 @@ KINDS = {
     "preprocessing": artifacts.Preprocessing,
     "run_record": artifacts.RunRecord,
     "bundle_manifest": artifacts.BundleManifest,
+    "bundle_manifest_recipe": artifacts.BundleManifest,
 }
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from contract.artifacts import BundleManifest
+from contract.codec import decode
 from contract.records import Record
 from contract.topics import Topics
 from edge_agent.config import AgentConfig
@@ -111,3 +113,39 @@ def test_the_two_commands_come_first_in_the_readme() -> None:
     """make demo, make test, before anything else."""
     readme = (ROOT / "README.md").read_text()
     assert re.search(r"```\n(.*?)```", readme, re.DOTALL).group(1) == "make demo\nmake test\n"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.name)
+def test_an_example_has_at_most_twenty_lines(path: Path) -> None:
+    """If it needs more, the interface is wrong."""
+    assert len(path.read_text().splitlines()) <= 20
+
+
+def test_the_example_of_quantize_makes_a_bundle(tmp_path: Path) -> None:
+    """As docs/quantize.md promises: a program that trains, quantizes and says what came out."""
+    command = [HOST_BIN / "python", ROOT / "examples" / "quantize_a_model.py", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+    about = decode(BundleManifest, (tmp_path / "build" / "manifest.json").read_bytes())
+    assert f"{about.accuracy.int8:.4f} int8" in done.stdout and about.accuracy.int8 > 0.9
+
+
+def options_of(command: str) -> set[str]:
+    done = subprocess.run(
+        [HOST_BIN / "quantize", command, "--help"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env={"COLUMNS": "200", "PATH": "/usr/bin"},
+    )
+    return set(re.findall(r"--[a-z][a-z-]+", done.stdout)) - {"--help"}
+
+
+def test_every_option_in_the_page_of_quantize_exists() -> None:
+    """docs/quantize.md and README name no option that a command does not have."""
+    commands = ["convert", "check", "inspect", "compare", "reweight"]
+    known = set().union(*(options_of(command) for command in commands))
+    page = (ROOT / "docs" / "quantize.md").read_text()
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page)) - known == set()
+    assert all(f"quantize {command}" in page for command in commands[1:])

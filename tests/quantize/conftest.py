@@ -89,7 +89,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, test_images) -> Path:
 
 @pytest.fixture(scope="session")
 def job(trained: Path, tmp_path_factory: pytest.TempPathFactory):
-    from quantize.contents import Job
+    from quantize.job import Job
 
     out = tmp_path_factory.mktemp("bundle") / "build"
     return Job(model=trained / "model.keras", data=trained / "val.npz", out=out, compile="never")

@@ -1,9 +1,11 @@
 """The command line: spellings, exit codes, what goes where."""
 
+import dataclasses
 import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +24,7 @@ def test_quantizes_a_model_by_default(trained, tmp_path, capsys, spelling):
     found = answer(capsys)
     assert list(found) == [
         "ok", "bundle", "accuracy", "ops", "compiled", "reweighted", "files", "size_bytes",
+        "remedies", "oldest_runtime",
     ]  # fmt: skip
     assert found["ok"] and found["bundle"] == str(tmp_path / "b") and not found["reweighted"]
     assert found["accuracy"]["drop"] == pytest.approx(
@@ -65,6 +68,23 @@ def test_check_ends_with_4_when_it_would_not_compile(trained, test_images, tmp_p
     assert not found["would_compile"] and "RESHAPE" in found["errors"][0]
 
 
+def test_compares_two_files(outcome, trained, capsys):
+    """`quantize compare` prints one JSON object, and for a person a few short lines."""
+    model = str(outcome.bundle / "model.tflite")
+    arguments = ["compare", model, model, "--data", str(trained / "val.npz")]
+    assert main([*arguments, "--json"]) == 0
+    found = answer(capsys)
+    assert found["agreement"] == 1.0 and found["samples"] == 2000 and len(found["per_class"]) == 10
+    assert main(arguments) == 0
+    assert all(len(line) <= 80 for line in capsys.readouterr().out.splitlines())
+
+
+def test_the_result_fits_on_a_terminal(outcome):
+    """80 columns, but for the paths."""
+    lines = dataclasses.replace(outcome, bundle=Path("build")).to_text().splitlines()
+    assert len(lines) == 6 and all(len(line) <= 80 for line in lines)
+
+
 def test_an_error_is_three_lines(tmp_path, capsys):
     """What, where, what to try; no traceback."""
     (tmp_path / "notes.tflite").write_text("hello")
@@ -81,6 +101,14 @@ def test_an_error_is_three_lines(tmp_path, capsys):
         ["model.keras", "--data", "val.npz", "-o", "b", "--io", "int4"],
         ["model.keras", "--data", "val.npz", "-o", "b", "--calibration-samples", "0"],
         ["model.keras", "--data", "val.npz", "-o", "b", "--version", "../../etc"],
+        ["model.keras", "--data", "val.npz", "-o", "b", "--max-drop", "nan"],
+        ["model.keras", "--data", "val.npz", "-o", "b", "--max-class-drop", "1.5"],
+        ["model.keras", "--data", "val.npz", "-o", "b", "--cpu-ops", "maybe"],
+        ["model.keras", "--data", "val.npz", "-o", "b", "--min-runtime-version", "9"],
+        ["model.keras", "--data", "val.npz", "-o", "b", "--template", "only_one.tflite"],
+        ["model.keras", "--data", "val.npz", "-o", "b", "--oldest-runtime", "/no/such/python"],
+        ["compare", "a.tflite", "--data", "val.npz"],
+        ["compare", "a.tflite", "b.tflite", "--data", "val.npz"],
         ["--bogus"],
     ],
 )

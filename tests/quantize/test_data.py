@@ -1,6 +1,7 @@
 """Reading what the user gives: pictures, labels, run records."""
 
 import io
+import json
 import zipfile
 from pathlib import Path
 
@@ -155,6 +156,18 @@ def test_refuses_a_record_that_contradicts_the_model(tmp_path, change):
     shape = (32, 32, 1) if change == "sizes" else (28, 28, 1)
     with pytest.raises(WrongUsage):
         load_card(tmp_path / "model.keras", None, shape, 9 if change == "classes" else 10)
+
+
+@pytest.mark.parametrize("label", ["two\nlines", "two\u2028lines", ""])
+def test_refuses_a_record_whose_labels_are_not_one_line_each(tmp_path, label):
+    """labels.txt has one label a line; a board would count others."""
+    (tmp_path / "model.keras").write_bytes(b"weights")
+    write_run(tmp_path)
+    record = json.loads((tmp_path / "run.json").read_text())
+    record["labels"][3] = label
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    with pytest.raises(WrongUsage, match="a label is empty or has several lines"):
+        load_card(tmp_path / "model.keras", None, (28, 28, 1), 10)
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\n", b"a\n\nb\n", b"\xff\xfe", b"a" * 200, b"a\n" * 2001])

@@ -19,7 +19,11 @@ def test_tells_operators_tensors_and_quantization(int8_model):
     assert first.outputs[0].shape == (1, 28, 28, 32)
     assert first.inputs[1].is_constant and len(first.inputs[1].scales) == 32
     assert model.inputs[0].dtype == "UINT8" and model.inputs[0].shape == (1, 28, 28, 1)
-    assert first.options == {"DilationWFactor": 1, "DilationHFactor": 1}
+    assert first.options["DilationWFactor"] == first.options["StrideH"] == 1
+    assert first.options["FusedActivationFunction"] == tflite.ActivationFunctionType.RELU
+    assert first.inputs[1].zero_points == (0,) * 32 and first.inputs[1].quantized_dimension == 0
+    data = first.inputs[1].data
+    assert int8_model[first.inputs[1].data_start :][: data.size] == data.tobytes()
     assert not model.is_compiled
 
 

@@ -106,3 +106,32 @@ def test_refuses_a_batch_of_two():
 def test_reports_every_load_failure_once():
     """A chain of good operators has none."""
     assert find_load_failures(chain("RELU", "ADD")) == ()
+
+
+def test_names_the_grouped_convolution_that_raised_the_version_of_all():
+    """The converter gives one version to all convolutions; only the grouped one has to change."""
+    plain, grouped = constant([[[[1] * 4]]], "INT8"), constant([[[[1] * 2]]], "INT8")
+    graph = model(
+        operator("CONV_2D", [tensor(), plain], [tensor()], 6),
+        operator("CONV_2D", [tensor(), grouped], [tensor()], 6),
+    )
+    assert [violation.index for violation in find_load_failures(graph)] == [1]
+    assert "split the grouped" in find_load_failures(graph)[0].fix
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs"),
+    [
+        ("RESHAPE", 2),
+        ("TILE", 2),
+        ("SPLIT_V", 3),
+        ("SPACE_TO_BATCH_ND", 3),
+        ("TRANSPOSE_CONV", 3),
+        ("WHERE", 1),
+    ],
+)
+def test_refuses_sizes_that_are_computed(name, inputs):
+    """A size that an operator computes is not known before the model runs."""
+    made = tensor((2,), "INT32")
+    operators = [operator("SHAPE", [tensor()], [made]), operator(name, [made] * inputs, [tensor()])]
+    assert [violation.words[:10] for violation in find_load_failures(model(*operators))] == ["Attempting"]
