@@ -1,4 +1,6 @@
-"""Claim: a 4 MB template is re-weighted in less than 0.3 s. Floor: reading and writing the same bytes.
+"""Claim: a 4 MB template is learned and re-weighted in less than 0.3 s. Floor: to read and write the bytes.
+
+The whole command is shown too; most of it is the start of Python, numpy and the command line.
 
 Needs the recorded pairs (REEFLINE_PAIRS): the bird classifier, 3.9 MB of parameters. The new model is the
 original itself with its weights in another order, so that nothing is frozen that would have to move.
@@ -11,11 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.timing import PAIRS, compare, verdict
+from benchmarks.timing import PAIRS, PYTHON, QUANTIZE, compare, run_program, verdict
 from quantize.edgetpu.template import learn, rewrite
 from quantize.tflite_file import parse_tflite
 
 LIMIT_S = 0.3
+FLOOR = "read both files, write the same bytes"
+BOTH = "learn, re-weight and write"
 BIRD = "mobilenet_v2_1.0_224_inat_bird_quant.tflite"
 
 
@@ -32,27 +36,44 @@ def main() -> None:
     template, new = learn(original, compiled, "bird"), with_other_weights(original)
     changed = rewrite(template, new, "new").changed_bytes
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "out.tflite"
+        path, weights = Path(folder) / "out.tflite", Path(folder) / "new.tflite"
+        weights.write_bytes(new)
+        files = [str(PAIRS / pair[name]) for name in ("original_file", "compiled_file")]
         medians = compare(
             f"re-weight {len(compiled) / 1e6:.1f} MB, {changed / 1e6:.1f} MB of parameters change",
             {
-                "read both files, write the same bytes": lambda: copy(pair, path),
-                "re-weight a learned template": lambda: path.write_bytes(
-                    rewrite(template, new, "new").content
-                ),
+                FLOOR: lambda: copy(pair, path),
                 "learn the template": lambda: learn(original, compiled, "bird"),
+                "re-weight a learned template": lambda: write(path, rewrite(template, new, "new").content),
+                BOTH: lambda: write(path, rewrite(learn(original, compiled, "bird"), new, "new").content),
+                "python -c 'import tflite, typer'": run_program(PYTHON, "-c", "import tflite, typer"),
+                "quantize reweight, the command": run_program(
+                    QUANTIZE,
+                    "reweight",
+                    "--template",
+                    *files,
+                    "--weights",
+                    str(weights),
+                    "-o",
+                    f"{folder}/out",
+                ),
             },
-            floor="read both files, write the same bytes",
+            floor=FLOOR,
             runs=7,
         )
-    verdict(medians["re-weight a learned template"], LIMIT_S, "s")
+    verdict(medians[BOTH], LIMIT_S, "s")
 
 
 def copy(pair: dict, path: Path) -> None:
     """Read what a re-weighting reads, write what it writes."""
     (PAIRS / pair["original_file"]).read_bytes()
+    write(path, (PAIRS / pair["compiled_file"]).read_bytes())
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file so that it is on the disk."""
     with path.open("wb") as file:
-        file.write((PAIRS / pair["compiled_file"]).read_bytes())
+        file.write(content)
         os.fsync(file.fileno())
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from host_cli.errors import WrongUsage
 from quantize.convert import ptq
+from quantize.convert.keras_file import load_keras
 from quantize.data import Indices, LabelledImages, ModelCard, load_card, load_images, require_fit
 from quantize.job import Job
 from quantize.representative import pick_balanced
@@ -36,7 +37,7 @@ def load_sources(job: Job) -> Sources:
         WrongUsage: an input is absent, damaged, or does not fit the others.
     """
     data = load_images(job.data)
-    model = ptq.load_keras(job.model)
+    model = load_keras(job.model)
     shape, classes = ptq.input_shape(model), ptq.count_classes(model)
     card = load_card(job.model, job.labels, shape, classes)
     require_fit(data, shape, classes, str(job.data))

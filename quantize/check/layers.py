@@ -18,6 +18,10 @@ _STEPS = {
     "separable_conv", "separable_conv2d", "silu", "strided_slice", "swish", "weights_quant",
 }  # fmt: skip
 _NUMBER = re.compile(r"_?\d+$")
+# `quantize` lets every scope end in this, so that a number which tracing adds (`conv2d_1._2`) cannot be taken
+# for the layer's own.
+LAYER_MARK = "."
+_MARKED = re.compile(r"([^/;]+)\.(?:_\d+)?(?=/)")
 # Keras 3 gives every scope this number when a model is called again, as it is for converting it.
 _CALLED_AGAIN = "_1"
 
@@ -33,7 +37,11 @@ def name_layers(model: TfliteModel) -> tuple[str | None, ...]:
 
 def find_layer(name: str) -> str | None:
     """Return the layer that a tensor name tells of (`model/conv2d_1/Relu;...` -> `conv2d_1`), if any."""
-    scopes = name.split(";")[0].split("/")[:-1]
+    first = name.split(";")[0]
+    marked = _MARKED.findall(first)
+    if marked:
+        return str(marked[-1])
+    scopes = first.split("/")[:-1]
     while len(scopes) > 1 and {scopes[-1], _NUMBER.sub("", scopes[-1])} & _STEPS:
         scopes.pop()
     return scopes[-1] if scopes else None
@@ -47,7 +55,9 @@ def _names(operator: Operator) -> Iterator[str]:
     """Yield the names that may tell the layer, the most telling first."""
     joined = operator.tensor.split(";")
     if operator.name in _WEIGHTED:
-        yield from (tensor.name for tensor in operator.present[1:2] if tensor.is_constant)
+        # The converter joins names from the last step back to the first, which is the weighted one.
+        weights = [tensor for tensor in operator.present[1:2] if tensor.is_constant]
+        yield from (name for tensor in weights for name in reversed(tensor.name.split(";")))
         yield from reversed(joined)
     else:
         yield from joined

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ from numpy.typing import NDArray
 from contract.artifacts import Preprocessing
 from host_cli.errors import Failed
 from host_cli.quiet import quiet
-from quantize.convert.keras_file import load_keras as load_keras
+from quantize.check.layers import LAYER_MARK
+from quantize.convert.constructs import walk
 from quantize.data import Pixels
 
 BATCH = 256
@@ -89,7 +91,7 @@ def convert(model: Any, samples: Floats, *, io: str = "uint8", advance: Advance)
     converter.inference_input_type = converter.inference_output_type = getattr(tf, io)
     # One scale per channel in a dense layer is read wrongly, without an error, by TensorFlow Lite 2.5.
     converter._experimental_disable_per_channel_quantization_for_dense_layers = True
-    return _run(converter, "post-training quantization", "use layers that have an int8 form")
+    return _run(converter, model, "post-training quantization", "use layers that have an int8 form")
 
 
 def convert_float(model: Any) -> bytes:
@@ -98,7 +100,7 @@ def convert_float(model: Any) -> bytes:
     Raises:
         Failed: the converter gave up.
     """
-    return _run(_converter(model), "conversion to float32", "use builtin layers")
+    return _run(_converter(model), model, "conversion to float32", "use builtin layers")
 
 
 def _converter(model: Any) -> Any:
@@ -109,9 +111,9 @@ def _converter(model: Any) -> Any:
     return tf.lite.TFLiteConverter.from_keras_model(_with_batch_of_one(model))
 
 
-def _run(converter: Any, where: str, hint: str) -> bytes:
+def _run(converter: Any, model: Any, where: str, hint: str) -> bytes:
     try:
-        with quiet():
+        with quiet(), _marked(model):
             content: bytes = converter.convert()
     except Exception as error:  # The converter lets through whatever went wrong below it.
         what = f"the converter gave up: {type(error).__name__}: {error}".splitlines()[0][:300]
@@ -125,6 +127,19 @@ def _with_batch_of_one(model: Any) -> Any:
 
     entry = keras.Input(batch_shape=(1, *input_shape(model)), name="image")
     return keras.Model(entry, model(entry, training=False), name="classifier")
+
+
+@contextmanager
+def _marked(model: Any) -> Iterator[None]:
+    """Mark the layers' names while they are traced: whatever number is added then stands after the mark."""
+    layers = list(walk(model))
+    for layer in layers:
+        layer.name += LAYER_MARK
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.name = layer.name.removesuffix(LAYER_MARK)
 
 
 def name_versions() -> dict[str, str]:

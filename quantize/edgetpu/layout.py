@@ -134,12 +134,9 @@ def layer_bytes(operator: Operator, variant: Variant) -> Bytes:
 
 def is_ambiguous(old: Operator, new: Operator, chosen: Variant) -> bool:
     """Say whether `old` has the same bytes in another variant and `new` has not: which one is meant?"""
-    was, now = layer_bytes(old, chosen), layer_bytes(new, chosen)
-    others = (variant for variant in variants(old) if variant != chosen)
-    return any(
-        np.array_equal(layer_bytes(old, other), was) and not np.array_equal(layer_bytes(new, other), now)
-        for other in others
-    )
+    others = [variant for variant in variants(old) if variant != chosen]
+    alike = [other for other in others if np.array_equal(layer_bytes(old, other), layer_bytes(old, chosen))]
+    return any(not np.array_equal(layer_bytes(new, other), layer_bytes(new, chosen)) for other in alike)
 
 
 def layer_size(operator: Operator, variant: Variant) -> int:

@@ -16,7 +16,8 @@ from tests.quantize.compiled_pairs import PAIRS, pairs
 @pytest.fixture(scope="module")
 def files(trained, outcome, tmp_path_factory) -> Path:
     """A folder with the same model as int8 and as float, and 200 pictures."""
-    from quantize.convert.ptq import convert_float, load_keras
+    from quantize.convert.keras_file import load_keras
+    from quantize.convert.ptq import convert_float
 
     folder = tmp_path_factory.mktemp("compare")
     (folder / "int8.tflite").write_bytes((outcome.bundle / "model.tflite").read_bytes())

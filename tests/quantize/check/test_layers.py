@@ -19,6 +19,8 @@ from tests.quantize.graphs import chain, constant, model, operator, tensor
         ("dense/weights_quant/FakeQuantWithMinMaxVars/transpose", "dense"),
         ("model/softmax/Softmax", "softmax"),
         ("model/Conv1/Conv2D", "Conv1"),
+        ("classifier_1/net_1/conv2d_1._2/Relu;classifier_1/net_1/conv2d._1/convolution", "conv2d_1"),
+        ("classifier_1/net_1/scores./MatMul", "scores"),
         ("StatefulPartitionedCall:0", None),
         ("", None),
     ],
@@ -40,6 +42,13 @@ def test_a_weighted_operator_without_a_telling_weight_is_the_last_of_its_names()
     weights = constant([[[[1]]]], "INT8", name="arith.constant3")
     fused = tensor(name="net/relu/Relu6;net/conv/convolution")
     assert name_layers(model(operator("CONV_2D", [tensor(), weights], [fused]))) == ("conv",)
+
+
+def test_joined_weights_name_the_layer_that_was_first():
+    """A depthwise convolution that took in what follows it carries all their names."""
+    weights = constant([[[[1]]]], "INT8", name="net/relu/Relu6;net/norm/batchnorm/mul_1;net/wide/depthwise;1")
+    graph = model(operator("DEPTHWISE_CONV_2D", [tensor(), weights], [tensor(name="net/relu/Relu6;1")]))
+    assert name_layers(graph) == ("wide",)
 
 
 def test_a_shared_constant_does_not_name_a_layer():
@@ -76,3 +85,23 @@ def test_finds_the_layers_of_a_real_conversion():
     found = dict(zip((op.name for op in graph.operators), name_layers(graph), strict=True))
     assert found["CONV_2D"] == "folded" and found["MAX_POOL_2D"] == "pool"
     assert found["FULLY_CONNECTED"] == "scores" and found["RESHAPE"] == "flat"
+
+
+def test_layers_with_numbered_names_are_found_in_what_quantize_converts():
+    """Keras' own numbers and those of the tracing are told apart, and the model keeps its names."""
+    import keras
+    import numpy as np
+    from keras import layers
+
+    from quantize.convert import ptq
+
+    numbers = [layers.Conv2D(4, 3, name="conv2d" + end) for end in ("", "_1", "_1_1", "_2")]
+    dense = [layers.Flatten(name="flatten_1"), layers.Dense(3, name="dense_1")]
+    built = keras.Sequential([keras.Input((12, 12, 3)), *numbers, *dense])
+    content = ptq.convert(built, np.zeros((2, 12, 12, 3), np.float32), advance=lambda amount: None)
+    graph = parse_tflite(content, "net")
+    weighted = [
+        layer for op, layer in zip(graph.operators, name_layers(graph), strict=True) if "2D" in op.name
+    ]
+    assert weighted == ["conv2d", "conv2d_1", "conv2d_1_1", "conv2d_2"]
+    assert [layer.name for layer in built.layers] == [*weighted, "flatten_1", "dense_1"]

@@ -8,6 +8,7 @@ from quantize.check.preflight import check
 from quantize.check.requirements import find_violations
 from quantize.convert import prepare as module
 from quantize.convert import ptq
+from quantize.convert.keras_file import load_keras
 from quantize.convert.prepare import compare_models, prepare
 from quantize.convert.rewrites import Rewrite
 from quantize.tflite_file import parse_tflite
@@ -169,6 +170,6 @@ def test_a_prepared_file_gives_the_same_bytes_again(tmp_path):
         tmp_path / "model.keras"
     )
     samples = np.random.default_rng(0).normal(size=(2, *SHAPE)).astype(np.float32)
-    prepared = (prepare(ptq.load_keras(tmp_path / "model.keras"), "model.keras") for _ in range(2))
+    prepared = (prepare(load_keras(tmp_path / "model.keras"), "model.keras") for _ in range(2))
     first, second = (ptq.convert(each.model, samples, advance=lambda n: None) for each in prepared)
     assert first == second
