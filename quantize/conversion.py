@@ -8,7 +8,7 @@ from host_cli.progress import progress
 from quantize.convert import ptq
 from quantize.convert.prepare import Prepared, prepare
 from quantize.convert.ptq import Floats
-from quantize.edgetpu.reweight import EXPERIMENTAL, Reweighted, reweight_model
+from quantize.edgetpu.reweight import EXPERIMENTAL, Reweighted, reweight_float
 from quantize.edgetpu.template import learn
 from quantize.job import Job
 from quantize.sources import Sources
@@ -52,4 +52,5 @@ def _reweight(job: Job, template: tuple[Path, Path], prepared: Prepared, samples
     original, compiled = (read_model_file(path) for path in template)
     learned = learn(original, compiled, str(template[1]))
     with progress("re-weight the template", len(samples), "samples") as advance:
-        return reweight_model(prepared.model, original, learned, samples, str(job.model), advance)
+        float32 = ptq.convert_float(prepared.model)
+        return reweight_float(float32, original, learned, samples, str(job.model), advance)

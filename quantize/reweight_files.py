@@ -9,7 +9,7 @@ from host_cli.errors import WrongUsage
 from host_cli.files import write_bytes
 from host_cli.progress import progress
 from quantize.accuracy import Comparison
-from quantize.edgetpu.reweight import Reweighted, reweight_int8, reweight_model
+from quantize.edgetpu.reweight import Reweighted, reweight_float, reweight_int8
 from quantize.edgetpu.template import Template, learn
 from quantize.job import Job
 from quantize.tflite_file import read_model_file
@@ -121,7 +121,7 @@ def _from_keras(
 ) -> tuple[Reweighted, Comparison]:
     # Only Keras models need these, and they bring TensorFlow.
     from quantize.convert.prepare import prepare
-    from quantize.convert.ptq import to_real
+    from quantize.convert.ptq import convert_float, to_real
     from quantize.gates import require_accuracy
     from quantize.measurement import measure
     from quantize.sources import load_sources
@@ -129,9 +129,9 @@ def _from_keras(
     job = Job(model=weights, data=data, out=weights.parent)
     sources = load_sources(job)
     samples = to_real(sources.data.images[sources.calibration], sources.card.preprocessing)
-    model = prepare(sources.model, str(weights)).model
+    float32 = convert_float(prepare(sources.model, str(weights)).model)
     with progress("measure the ranges", len(samples), "samples") as advance:
-        found = reweight_model(model, original, template, samples, str(weights), advance)
+        found = reweight_float(float32, original, template, samples, str(weights), advance)
     measured = measure(sources, found.content)
     require_accuracy(job, measured.accuracy, sources.card)
     return found, measured.accuracy

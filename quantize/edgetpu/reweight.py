@@ -5,7 +5,6 @@ Experimental: no re-weighted file has run on an Edge TPU yet.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,13 +36,13 @@ class Reweighted:
     clipped: tuple[Clipped, ...] = ()
 
 
-def reweight_model(
-    model: Any, original: bytes, template: Template, samples: Floats, where: str, advance: Advance
+def reweight_float(
+    new: bytes, original: bytes, template: Template, samples: Floats, where: str, advance: Advance
 ) -> Reweighted:
-    """Put the weights of a Keras model into a compiled file.
+    """Put the weights of a float model into a compiled file.
 
     Args:
-        model: the Keras model, after `prepare`; of the architecture that `original` was made from.
+        new: the model as a float32 .tflite file, batch 1; of the architecture that `original` was made from.
         original: the int8 .tflite file that was compiled.
         template: what `learn` made of `original` and its compiled form.
         samples: calibration pictures as real values, (N, H, W, C).
@@ -53,17 +52,8 @@ def reweight_model(
     Raises:
         GateNotMet: other architecture, ranges that are too small, or anything else that needs a real compile.
         WrongUsage: a weight is not finite.
-        Failed: the converter or the interpreter gave up.
+        Failed: the interpreter gave up.
     """
-    from quantize.convert.ptq import convert_float  # it brings TensorFlow
-
-    return reweight_float(convert_float(model), original, template, samples, where, advance)
-
-
-def reweight_float(
-    new: bytes, original: bytes, template: Template, samples: Floats, where: str, advance: Advance
-) -> Reweighted:
-    """Do the same with a float32 .tflite file, batch 1."""
     requantized = requantize(original, new, where)
     saturation = measure_saturation(requantized.paired, new, samples, advance)
     require_unsaturated(saturation, where)

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from host_cli.errors import GateNotMet
+from quantize.convert.ptq import convert_float
 from quantize.edgetpu.frozen import find_moved
 from quantize.edgetpu.package import read_compiled
 from quantize.edgetpu.requantize import requantize
-from quantize.edgetpu.reweight import reweight_float, reweight_int8, reweight_model
+from quantize.edgetpu.reweight import reweight_float, reweight_int8
 from quantize.edgetpu.template import learn
 from tests.quantize.compiled_pairs import PAIRS, pairs
 from tests.quantize.edgetpu.dequantize import dequantize
@@ -100,4 +101,4 @@ def test_a_keras_model_of_another_architecture_is_refused():
     original, compiled = files(DENSE)
     with pytest.raises(GateNotMet, match="not the template's architecture"):
         template = learn(original, compiled, DENSE)
-        reweight_model(keras_model(1), original, template, SAMPLES, "new.keras", ignore)
+        reweight_float(convert_float(keras_model(1)), original, template, SAMPLES, "new.keras", ignore)
