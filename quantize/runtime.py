@@ -18,10 +18,22 @@ def _load_library() -> Any:
     try:
         from ai_edge_litert import interpreter
     except ImportError:
-        import tensorflow
+        with quiet():
+            import tensorflow
 
         return tensorflow.lite.experimental, tensorflow.lite.Interpreter
     return interpreter, interpreter.Interpreter
+
+
+def _load_model(content: bytes, **options: Any) -> Any:
+    make = _load_library()[1]
+    try:
+        with quiet():
+            interpreter = make(model_content=content, num_threads=1, **options)
+            interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise _refused(error) from error
+    return interpreter
 
 
 def run_model(
@@ -42,13 +54,10 @@ def run_model(
     Raises:
         Failed: the interpreter refuses the model.
     """
-    library, make = _load_library()
-    resolver = library.OpResolverType
+    resolver = _load_library()[0].OpResolverType
     kernels = resolver.BUILTIN_WITHOUT_DEFAULT_DELEGATES if plain else resolver.AUTO
+    interpreter = _load_model(content, experimental_op_resolver_type=kernels)
     try:
-        with quiet():
-            interpreter = make(model_content=content, num_threads=1, experimental_op_resolver_type=kernels)
-            interpreter.allocate_tensors()
         return _run_each(interpreter, inputs, advance or (lambda amount: None))
     except (ValueError, RuntimeError) as error:
         raise _refused(error) from error
@@ -86,13 +95,9 @@ def trace(content: bytes, inputs: Array, tensors: Sequence[int]) -> Iterator[dic
     Raises:
         Failed: the interpreter refuses the model.
     """
+    interpreter = _load_model(content, experimental_preserve_all_tensors=True)
+    entry = interpreter.get_input_details()[0]["index"]
     try:
-        with quiet():
-            interpreter = _load_library()[1](
-                model_content=content, num_threads=1, experimental_preserve_all_tensors=True
-            )
-            interpreter.allocate_tensors()
-        entry = interpreter.get_input_details()[0]["index"]
         for picture in inputs:
             interpreter.set_tensor(entry, picture[np.newaxis])
             interpreter.invoke()
@@ -102,8 +107,12 @@ def trace(content: bytes, inputs: Array, tensors: Sequence[int]) -> Iterator[dic
 
 
 def describe_tensors(content: bytes) -> tuple[TensorSpec, TensorSpec]:
-    """Return the model's input and its output as the interpreter sees them."""
-    interpreter = _load_library()[1](model_content=content)
+    """Return the model's input and its output as the interpreter sees them.
+
+    Raises:
+        Failed: the interpreter refuses the model.
+    """
+    interpreter = _load_model(content)
     return _spec(interpreter.get_input_details()[0]), _spec(interpreter.get_output_details()[0])
 
 

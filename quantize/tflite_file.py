@@ -23,7 +23,8 @@ MAX_OPCODES = 1024
 MAX_RANK = 16
 MAX_OPERANDS = 4096
 MAX_REFERENCES = 64_000
-MAX_SCALES = 1_000_000
+# Scales and zero points; EfficientNetV2L, the largest architecture tried, has 1.5 million.
+MAX_SCALES = 2_000_000
 # Names and constants are counted again each time an operator refers to them: rules may look at all of it.
 MAX_NAME_BYTES = 8 * 1024 * 1024
 MAX_CONSTANT_BYTES = 2 * MAX_FILE_BYTES

@@ -83,9 +83,9 @@ class Table:
         return [self._vector(self._follow(place)) for place in self._pointers(field, limit)]
 
     def text(self, field: int) -> str:
-        """Return a string field of at most MAX_TEXT_BYTES."""
+        """Return a string field, cut after MAX_TEXT_BYTES: converters join names to any length."""
         span = self.span(field)
-        raw = self._bytes(Span(span.start, _at_most(span.size, MAX_TEXT_BYTES)))
+        raw = self._bytes(Span(span.start, min(span.size, MAX_TEXT_BYTES)))
         return make_printable(raw.decode("utf-8", "replace"))
 
     def _pointers(self, field: int, limit: int) -> range:

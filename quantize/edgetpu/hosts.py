@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 
@@ -53,13 +54,12 @@ def find_host_constants(
         GateNotMet: one is not the original's.
     """
     for index, host in hosts.items():
-        for position, copy in enumerate(host.inputs):
-            if copy is None or copy.data is None:
+        for position, (source, copy) in enumerate(zip_longest(model.operators[index].inputs, host.inputs)):
+            if not _has_data(source) and not _has_data(copy):
                 continue
-            inputs = model.operators[index].inputs
-            source = inputs[position] if position < len(inputs) else None
-            if source is None or not _is_copy(source, copy):
-                what = f"constant {copy.name} of CPU operator {host.index} is not the original's"
+            if source is None or copy is None or not _is_copy(source, copy):
+                name = next(tensor.name for tensor in (copy, source) if tensor is not None)
+                what = f"constant {name} of CPU operator {host.index} is not the original's"
                 raise GateNotMet(what, where, OTHER_ORIGINAL)
             yield HostConstant(index, position, copy)
 
@@ -107,6 +107,10 @@ def _new_bytes(
         yield copy.data_start, source.data.tobytes()
         if copy.scales:
             yield copy.scales_start, np.array(source.scales, "<f4").tobytes()
+
+
+def _has_data(tensor: Tensor | None) -> bool:
+    return tensor is not None and tensor.is_constant
 
 
 def _is_copy(source: Tensor, copy: Tensor) -> bool:

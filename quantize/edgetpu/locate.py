@@ -25,10 +25,12 @@ from quantize.tflite_model import Operator
 ALIGNMENT_BYTES = 64
 NEEDS_COMPILE = "this template cannot be re-weighted, so the model needs a real compile: edgetpu_compiler"
 
-# What comparing may cost; a real file needs a thousandth of it.
-_MAX_COMPARED_BYTES = 4 * 1024**3
+# What laying out and comparing may cost; a real file needs a thousandth of it.
+_MAX_BYTES_SEEN = 4 * 1024**3
 _LEAST_COMPARED_BYTES = 4096
 _MAX_LAYERS = 2000
+# So many times more than the parameters the layers of a model may have: a file may hold one part of it only.
+_MAX_PARTS = 16
 _PROBE_BYTES = 8
 
 
@@ -47,8 +49,19 @@ class Place:
     twins: int
 
 
+@dataclass(frozen=True)
+class Located:
+    """The layers whose parameters are in a compiled file byte for byte, and why each other one is not.
+
+    Layers with the same parameters have one place together if fewer places hold these than there are layers.
+    """
+
+    places: tuple[Place, ...]
+    missing: tuple[str, ...]
+
+
 def locate_layers(operators: Sequence[Operator], compiled: CompiledModel, where: str) -> tuple[Place, ...]:
-    """Find the parameters of operators, each once and without overlaps.
+    """Find the parameters of all layers, each once and without overlaps.
 
     Args:
         operators: those of the original that run on the Edge TPU; the ones without weights are passed over.
@@ -58,26 +71,47 @@ def locate_layers(operators: Sequence[Operator], compiled: CompiledModel, where:
     Raises:
         GateNotMet: a layer's parameters are not there, or not as the layout has them.
     """
-    _require_plausible(operators, compiled, where)
-    search = _Search(compiled)
+    found = find_layers(operators, compiled, where)
+    if found.missing:
+        raise GateNotMet(found.missing[0], where, NEEDS_COMPILE)
+    apart = len({(place.executable, place.span) for place in found.places})
+    if apart < len(found.places):
+        what = f"{len(found.places)} layers have {apart} places: some have the same parameters and share one"
+        raise GateNotMet(what, where, NEEDS_COMPILE)
+    return found.places
+
+
+def find_layers(operators: Sequence[Operator], compiled: CompiledModel, where: str) -> Located:
+    """Do the same for as many layers as can be found.
+
+    Raises:
+        GateNotMet: there are more layers, or larger ones, than can be looked for.
+    """
+    layers = [operator for operator in operators if operator.name in WEIGHT_OPS]
+    _require_plausible(layers, compiled, where)
+    search = _Search(compiled, where)
     alike: dict[bytes, list[tuple[Operator, Variant]]] = defaultdict(list)
-    for operator in operators:
-        if operator.name in WEIGHT_OPS:
-            content, variant = _recognise(operator, search, where)
-            alike[content].append((operator, variant))
     places: list[Place] = []
+    missing: list[str] = []
+    for layer in layers:
+        content, variant = _recognise(layer, search)
+        if content:
+            alike[content].append((layer, variant))
+        else:
+            missing.append(_why_missing(layer))
     # Long ones first: the few bytes of a small layer may also lie within a large one.
     for content in sorted(alike, key=len, reverse=True):
-        places.extend(_assign(content, alike[content], search, where))
-    return tuple(sorted(places, key=lambda place: place.operator))
+        free = search.free(content)
+        places.extend(_assign(alike[content], free, search))
+        missing.extend(_why_missing(layer) for layer, _ in alike[content] if not free)
+    return Located(tuple(sorted(places, key=lambda place: place.operator)), tuple(missing))
 
 
-def _require_plausible(operators: Sequence[Operator], compiled: CompiledModel, where: str) -> None:
+def _require_plausible(layers: Sequence[Operator], compiled: CompiledModel, where: str) -> None:
     """Refuse at once what cannot be: more layers than any model has, or than fit into the parameters."""
-    layers = [operator for operator in operators if operator.name in WEIGHT_OPS]
     size = sum(layer_size(layer, usual_variant(layer)) for layer in layers if has_weights(layer))
     there = sum(executable.parameters.size for executable in compiled.executables)
-    if len(layers) > _MAX_LAYERS or size > there:
+    if len(layers) > _MAX_LAYERS or size > _MAX_PARTS * there:
         what = f"{len(layers)} layers with {size} bytes of parameters, but the compiled file has {there}"
         raise GateNotMet(what, where, NEEDS_COMPILE)
 
@@ -85,12 +119,13 @@ def _require_plausible(operators: Sequence[Operator], compiled: CompiledModel, w
 class _Search:
     """Looks for bytes in the parameters of all executables, and remembers what is taken."""
 
-    def __init__(self, compiled: CompiledModel) -> None:
+    def __init__(self, compiled: CompiledModel, where: str) -> None:
+        self._where = where
         self._content = compiled.content
         self._blobs = [entry.parameters for entry in compiled.executables]
         self._indexes = [_index(compiled.content, blob) for blob in self._blobs]
         self._taken: list[list[Span]] = [[] for _ in self._blobs]
-        self._bytes_left = _MAX_COMPARED_BYTES
+        self._bytes_left = _MAX_BYTES_SEEN
 
     def find(self, wanted: bytes) -> Iterator[tuple[int, Span]]:
         """Return (executable, file positions) of each aligned place that holds `wanted`, in order."""
@@ -99,9 +134,7 @@ class _Search:
             first, last = np.searchsorted(keys, key, "left"), np.searchsorted(keys, key, "right")
             for row in rows[first:last]:
                 start = blob.start + int(row) * ALIGNMENT_BYTES
-                self._bytes_left -= max(len(wanted), _LEAST_COMPARED_BYTES)
-                if self._bytes_left < 0:
-                    return
+                self.spend(max(len(wanted), _LEAST_COMPARED_BYTES))
                 if start + len(wanted) <= blob.end and self._content.startswith(wanted, start):
                     yield number, Span(start, len(wanted))
 
@@ -114,33 +147,45 @@ class _Search:
                 found.append((number, span))
         return found
 
+    def spend(self, size: int) -> None:
+        """Count the bytes that are looked at.
+
+        Raises:
+            GateNotMet: too many. To stop looking without a word would hide that a layer has two places.
+        """
+        self._bytes_left -= size
+        if self._bytes_left < 0:
+            raise GateNotMet("there is too much in it that could be a layer", self._where, NEEDS_COMPILE)
+
     def take(self, executable: int, span: Span) -> None:
         """Mark a place as a layer's own."""
         self._taken[executable].append(span)
 
 
-def _recognise(operator: Operator, search: _Search, where: str) -> tuple[bytes, Variant]:
-    """Find out in which variant a layer's parameters are there."""
-    what = f"operator {operator.index} {operator.name}, tensor {operator.tensor.split(';')[0]}"
-    if not has_weights(operator):
-        raise GateNotMet(f"{what}: weights of this kind cannot be laid out", where, NEEDS_COMPILE)
-    for variant in variants(operator):
-        content = layer_bytes(operator, variant).tobytes()
+def _recognise(layer: Operator, search: _Search) -> tuple[bytes, Variant]:
+    """Return a layer's parameters in the variant that is there; no bytes if none is."""
+    for variant in variants(layer) if has_weights(layer) else ():
+        search.spend(layer_size(layer, variant))
+        content = layer_bytes(layer, variant).tobytes()
         if any(True for _ in search.find(content)):
             return content, variant
-    raise GateNotMet(f"{what}: its parameters are not in the compiled file", where, NEEDS_COMPILE)
+    return b"", Variant()
+
+
+def _why_missing(layer: Operator) -> str:
+    why = "its parameters are not in the compiled file"
+    if not has_weights(layer):
+        why = "weights of this kind cannot be laid out"
+    return f"operator {layer.index} {layer.name}, tensor {layer.tensor.split(';')[0]}: {why}"
 
 
 def _assign(
-    content: bytes, layers: Sequence[tuple[Operator, Variant]], search: _Search, where: str
+    layers: Sequence[tuple[Operator, Variant]], free: Sequence[tuple[int, Span]], search: _Search
 ) -> Iterator[Place]:
-    """Give each of the layers with the same parameters a place of its own, the first to the first."""
-    free = search.free(content)
-    if len(free) < len(layers):
-        what = f"{len(layers)} layers have the same parameters, but {len(free)} places hold them"
-        raise GateNotMet(what, where, NEEDS_COMPILE)
+    """Give layers with the same parameters their places: the first to the first, what is over to the last."""
     twins = len(free) if len(free) > 1 else 0
-    for (operator, variant), (executable, span) in zip(layers, free, strict=False):
+    for number, (operator, variant) in enumerate(layers if free else ()):
+        executable, span = free[min(number, len(free) - 1)]
         search.take(executable, span)
         yield Place(operator.index, executable, span, variant, twins)
 

@@ -7,12 +7,13 @@ weights, biases and per-channel multipliers into the parameters and everything e
 import hashlib
 import itertools
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from host_cli.errors import GateNotMet
+from quantize.edgetpu.borders import operators_within, require_same_borders
 from quantize.edgetpu.frozen import require_frozen
 from quantize.edgetpu.hosts import (
     HostConstant,
@@ -30,7 +31,7 @@ from quantize.edgetpu.layout import (
     scales_of,
 )
 from quantize.edgetpu.leftovers import Leftover, explain_leftovers
-from quantize.edgetpu.locate import NEEDS_COMPILE, Place, locate_layers
+from quantize.edgetpu.locate import NEEDS_COMPILE, Located, Place, find_layers, locate_layers
 from quantize.edgetpu.package import CompiledModel, read_compiled
 from quantize.edgetpu.pairing import place_of
 from quantize.tflite_file import parse_tflite
@@ -81,11 +82,12 @@ def learn(original: bytes, compiled: bytes, where: str) -> Template:
         GateNotMet: a layer or any other byte of the parameters is not explained: it needs a real compile.
     """
     model, target = parse_tflite(original, where), read_compiled(compiled, where)
-    _require_plain(target, where)
-    require_no_weights_as_inputs(model, target, where)
     hosts = match_hosts(model, target, where)
+    require_same_borders(model, target, where)
+    require_no_weights_as_inputs(model, target, where)
     mapped = [operator for operator in model.operators if operator.index not in hosts]
     places = locate_layers(mapped, target, where)
+    _require_plain(target, places, where)
     return Template(
         model=model,
         compiled=target,
@@ -93,6 +95,26 @@ def learn(original: bytes, compiled: bytes, where: str) -> Template:
         leftovers=explain_leftovers(mapped, places, target, where),
         host_constants=tuple(find_host_constants(model, hosts, where)),
     )
+
+
+def survey(original: bytes, compiled: bytes, where: str) -> Located:
+    """Tell which layers of a compiled file come out byte for byte, be it a template or not.
+
+    A segment of a pipeline is asked for its own layers only.
+
+    Args:
+        original: the int8 .tflite file that was compiled.
+        compiled: what edgetpu_compiler made of it.
+        where: the compiled file's name, for errors.
+
+    Raises:
+        WrongUsage: one of them is damaged or not of its kind.
+        GateNotMet: the file was not made from the original, or has too much in it to look through.
+    """
+    model, target = parse_tflite(original, where), read_compiled(compiled, where)
+    hosts = match_hosts(model, target, where)
+    within = operators_within(model, target)
+    return find_layers([operator for operator in within if operator.index not in hosts], target, where)
 
 
 def rewrite(template: Template, model: bytes, where: str) -> Rewritten:
@@ -125,16 +147,17 @@ def rewrite(template: Template, model: bytes, where: str) -> Rewritten:
     )
 
 
-def _require_plain(compiled: CompiledModel, where: str) -> None:
-    """Refuse files whose executables are signed, or that hold parameters or token elsewhere too."""
+def _require_plain(compiled: CompiledModel, places: Sequence[Place], where: str) -> None:
+    """Refuse files whose executables are signed, or that hold layers or token elsewhere too."""
     if any(package.is_signed for package in compiled.packages):
         raise GateNotMet("its executables are signed", where, NEEDS_COMPILE)
-    for executable in compiled.executables:
-        expected = sum(entry.token == executable.token for entry in compiled.executables)
-        if executable.token and compiled.content.count(_token_bytes(executable.token)) != expected:
+    for token in {executable.token for executable in compiled.executables} - {0}:
+        expected = sum(entry.token == token for entry in compiled.executables)
+        if compiled.content.count(_token_bytes(token)) != expected:
             raise GateNotMet("its caching token lies where none is expected", where, NEEDS_COMPILE)
-        blob = executable.parameters
-        if blob.size and compiled.content.find(compiled.content[blob.start : blob.end], blob.start + 1) >= 0:
+    for number in {place.executable for place in places}:
+        blob = compiled.executables[number].parameters
+        if compiled.content.count(compiled.content[blob.start : blob.end]) != 1:
             raise GateNotMet("its parameters lie in it twice", where, NEEDS_COMPILE)
 
 

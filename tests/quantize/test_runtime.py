@@ -1,5 +1,8 @@
 """Running .tflite models."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -63,3 +66,23 @@ def test_refuses_what_is_no_model():
 def test_names_itself_with_version():
     """The report says who measured."""
     assert name_runtime().split()[0] in ("ai_edge_litert", "tensorflow")
+
+
+def test_without_litert_tensorflow_runs_it_silently(int8_model, tmp_path):
+    """`pip install '.[quantize]'` brings no ai_edge_litert; TensorFlow's chatter stays off the terminal."""
+    (tmp_path / "model.tflite").write_bytes(int8_model)
+    code = (
+        "import sys; sys.modules['ai_edge_litert'] = None; from pathlib import Path;"
+        "from quantize.runtime import describe_tensors, name_runtime;"
+        "found = describe_tensors(Path(sys.argv[1]).read_bytes()); print(name_runtime(), found[0].shape)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "model.tflite")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout.startswith("tensorflow 2.") and "(1, 28, 28, 1)" in done.stdout
+    assert done.stderr == ""
+
+
+def test_refuses_to_describe_what_is_no_model():
+    """The same error as when it is run."""
+    with pytest.raises(Failed):
+        describe_tensors(b"TFL3 nonsense")

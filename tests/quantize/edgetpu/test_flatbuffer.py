@@ -6,7 +6,7 @@ import struct
 import pytest
 from flatbuffers import flexbuffers
 
-from quantize.edgetpu.flatbuffer import MAX_KEYS, Span, Table, read_map
+from quantize.edgetpu.flatbuffer import MAX_KEYS, MAX_TEXT_BYTES, Span, Table, read_map
 
 
 def whole(content: bytes) -> Span:
@@ -38,6 +38,12 @@ def test_tells_where_bytes_lie_in_the_file():
     table = Table.root(content, Span(4, len(content) - 4))
     assert table.span(0) == Span(len(content) - 3, 3)
     assert table.text(0) == "abc"
+
+
+def test_cuts_a_long_name():
+    """A name that a converter joined from hundreds of layers is no reason to refuse the file."""
+    content = table_of(word(4)) + word(5000) + b"n" * 5000
+    assert Table.root(content, whole(content)).text(0) == "n" * MAX_TEXT_BYTES
 
 
 @pytest.mark.parametrize("length", [4, 2**31 - 1, 2**32 - 1])
