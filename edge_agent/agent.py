@@ -32,6 +32,7 @@ from edge_agent.events import (
 from edge_agent.files import explain
 from edge_agent.link import Link
 from edge_agent.mailbox import Mailbox
+from edge_agent.metrics import State
 from edge_agent.mqtt_requests import SOURCE as MQTT_SOURCE
 from edge_agent.mqtt_requests import MqttRequests
 from edge_agent.outbox import Outbox
@@ -41,6 +42,7 @@ from edge_agent.resident import Resident
 from edge_agent.serving import SOURCE as HTTP_SOURCE
 from edge_agent.serving import Server
 from edge_agent.slots import Slots
+from edge_agent.tally import Tally
 from edge_agent.updater import Updater
 from edge_agent.workers import ModelFiles, Worker
 
@@ -87,10 +89,17 @@ class Agent:
             start_worker=self._start_worker,
         )
         self._requests = MqttRequests(config, self._link)
-        self._server = Server(config.http, self.mailbox.offer, self._why_not_ready)
+        self._tally = Tally(clock.monotonic_s)
+        self._server = Server(
+            config.http,
+            self.mailbox.offer,
+            state=self._state,
+            why_not_ready=self._why_not_ready,
+            tally=self._tally,
+        )
         self._http = ""
         self._handlers: Dict[type, Callable[[Any], None]] = {
-            InferenceAsked: self._predictor.ask,
+            InferenceAsked: self._ask,
             WorkerReady: self._on_worker_ready,
             WorkerTested: self._updater.tested,
             WorkerAnswered: self._predictor.answered,
@@ -118,7 +127,7 @@ class Agent:
 
     def _start(self) -> None:
         if self._config.http.enabled:
-            self._http = "http://{}:{}".format(*self._server.start())
+            self._http = self._server.start()
             _log.info("serving on %s", self._http)
         self._resident.start()
         self._updater.resume()
@@ -126,6 +135,9 @@ class Agent:
 
     def _handle(self, event: Event) -> None:
         self._handlers[type(event)](event)
+
+    def _ask(self, asked: InferenceAsked) -> None:
+        self._predictor.ask(self._tally.watch(asked))
 
     def _tick(self) -> None:
         self._resident.tick()
@@ -196,7 +208,7 @@ class Agent:
             message.acknowledge()
             asked = self._requests.read(message, self._clock.monotonic_s())
             if asked is not None:
-                self._predictor.ask(asked)
+                self._ask(asked)
         elif message.topic == self._topics.model_desired(device):
             self._updater.desired(message, is_own=True)
             if not message.payload:
@@ -226,7 +238,18 @@ class Agent:
             self._resident.failed(event.problem)
 
     def _why_not_ready(self) -> Optional[str]:
-        return None if self._predictor.serving is not None else "no model is loaded"
+        if self._predictor.serving is None:
+            return "the model is being loaded" if self._predictor.is_restarting else "no model is loaded"
+        problem = self._tally.model_problem()
+        return f"the newest answer failed: {problem.code}: {problem.message}" if problem else None
+
+    def _state(self) -> State:
+        return State(
+            serving=self._predictor.serving,
+            is_ready=self._why_not_ready() is None,
+            queue_length=self._predictor.queue_length,
+            outbox=self._outbox.stats(),
+        )
 
     def _info(self) -> DeviceInfo:
         serving = self._predictor.serving

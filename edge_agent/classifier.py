@@ -1,5 +1,6 @@
 """Runs one TFLite model. Only this module knows tflite_runtime and its successors."""
 
+import ctypes
 import importlib
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
@@ -9,6 +10,7 @@ import numpy as np
 from contract.artifacts import TensorSpec
 from contract.errors import MessageError
 from contract.messages import Candidate
+from edge_agent import delegate
 from edge_agent.errors import ModelError, RequestError
 
 # The board's image has the first, newer Pythons the second, a training computer perhaps only the third.
@@ -18,13 +20,15 @@ _RUNTIMES = (
     ("tensorflow", "tensorflow.lite"),
 )
 _EDGETPU_OPERATION = "edgetpu-custom-op"
+_EDGETPU_REFUSAL = "Failed to prepare for TPU"
 
 
 class _Runtime(NamedTuple):
-    """A TFLite interpreter class, and how it is called in reports ("tflite_runtime 2.11.0")."""
+    """A TFLite interpreter class, what loads a delegate for it, and its name ("tflite_runtime 2.11.0")."""
 
     name: str
     interpreter: Any
+    load_delegate: Any
 
 
 class Classifier:
@@ -38,23 +42,26 @@ class Classifier:
     """
 
     def __init__(
-        self, model_path: Path, labels: Sequence[str], top_k: int, edgetpu: Optional[str] = None
+        self, model_path: Path, labels: Optional[Sequence[str]], top_k: int, edgetpu: Optional[str] = None
     ) -> None:
         """Load a model.
 
         Args:
             model_path: a .tflite file with one static input and one static (1, classes) output.
-            labels: one label a class.
+            labels: one label a class, None for the classes' numbers.
             top_k: how many candidates an answer has, at most.
-            edgetpu: which Edge TPU to use, None for the CPU.
+            edgetpu: which Edge TPU runs a compiled model, as `:0`, `pci:0` or `usb:0`; None if there is none.
 
         Raises:
             ModelError: it cannot be loaded, or is not such a model; the code says which.
         """
         runtime = _import_runtime()
         self.runtime = runtime.name
-        self.backend = "cpu"
-        self._interpreter = _allocate(runtime, model_path, _load_delegates(edgetpu))
+        delegates = []
+        if edgetpu is not None and _is_compiled(model_path):
+            delegates.append(_load_delegate(runtime, edgetpu))
+        self.backend = "edgetpu" if delegates else "cpu"
+        self._interpreter = _allocate(runtime, model_path, delegates)
         self._input_index, taken = _describe(self._interpreter.get_input_details(), "input")
         self._output_index, given = _describe(self._interpreter.get_output_details(), "output")
         self.inputs: Tuple[TensorSpec, ...] = (taken,)
@@ -64,6 +71,8 @@ class Classifier:
                 "model_output",
                 f"output is {given.dtype} {given.shape}, not (1, classes) of uint8, int8 or float32",
             )
+        if labels is None:
+            labels = [str(number) for number in range(given.shape[1])]
         if len(labels) != given.shape[1]:
             raise ModelError(
                 "labels_mismatch", f"model tells {given.shape[1]} classes apart, labels name {len(labels)}"
@@ -96,11 +105,12 @@ class Classifier:
         except (RuntimeError, ValueError) as error:
             raise ModelError("model_run", f"the model could not be run: {error}") from error
 
-    def rank(self, output: Any) -> Tuple[Candidate, ...]:
+    def rank(self, output: Any, top_k: Optional[int] = None) -> Tuple[Candidate, ...]:
         """Name the best classes of a raw output.
 
         Args:
             output: (1, classes) ndarray as `run` returns it.
+            top_k: how many to name, None for as many as the classifier was made for.
 
         Returns:
             At most `top_k` candidates, best first, the lower class first among equals; scores 0 to 1.
@@ -114,19 +124,30 @@ class Classifier:
             scores = (scores - spec.zero_point) * spec.scale
         if not np.isfinite(scores).all():
             raise ModelError("model_not_finite", "the model answered NaN or infinity")
-        best = np.argsort(-scores, kind="stable")[: self._top_k]
+        best = np.argsort(-scores, kind="stable")[: top_k or self._top_k]
         clipped = np.clip(scores, 0.0, 1.0)
         return tuple(Candidate(self._labels[place], int(place), float(clipped[place])) for place in best)
+
+
+def find_runtime() -> str:
+    """Return name and version of the interpreter that models will run on.
+
+    Raises:
+        ModelError: none is installed.
+    """
+    return _import_runtime().name
 
 
 def _import_runtime() -> _Runtime:
     for package, module in _RUNTIMES:
         try:
-            interpreter = importlib.import_module(module).Interpreter
+            found = importlib.import_module(module)
         except ImportError:
             continue
         version = getattr(importlib.import_module(package), "__version__", "")
-        return _Runtime(f"{package} {version}".strip(), interpreter)
+        # TensorFlow keeps what loads a delegate in a drawer of its own.
+        load_delegate = getattr(found, "experimental", found).load_delegate
+        return _Runtime(f"{package} {version}".strip(), found.Interpreter, load_delegate)
     raise ModelError(
         "runtime_missing",
         "no TFLite interpreter is installed",
@@ -134,19 +155,26 @@ def _import_runtime() -> _Runtime:
     )
 
 
-def _load_delegates(edgetpu: Optional[str]) -> List[Any]:
-    """Return the delegates to run with: none on the CPU.
+def _is_compiled(model_path: Path) -> bool:
+    """Say whether a model has a part that only an Edge TPU can run."""
+    try:
+        return _EDGETPU_OPERATION.encode("ascii") in model_path.read_bytes()
+    except OSError as error:
+        raise ModelError("model_unreadable", f"the model cannot be read: {error}") from error
 
-    Raises:
-        ModelError: an Edge TPU is wanted.
-    """
-    if edgetpu is None:
-        return []
-    raise ModelError(
-        "edgetpu_unsupported",
-        f"this agent cannot use an Edge TPU yet, but the configuration asks for {edgetpu!r}",
-        "remove `edgetpu` from the configuration and push a model for the CPU",
-    )
+
+def _load_delegate(runtime: _Runtime, edgetpu: str) -> Any:
+    try:
+        # Where it is absent, the runtime's own attempt would leave a traceback behind.
+        ctypes.CDLL(delegate.LIBRARY)
+        return runtime.load_delegate(delegate.LIBRARY, {"device": edgetpu})
+    except (ValueError, OSError) as error:
+        raise _explain_edgetpu(error) from error
+
+
+def _explain_edgetpu(error: Exception) -> ModelError:
+    problem = delegate.diagnose(delegate.gather(), str(error))
+    return ModelError(problem.code, problem.message, problem.hint)
 
 
 def _allocate(runtime: _Runtime, model_path: Path, delegates: List[Any]) -> Any:
@@ -156,11 +184,13 @@ def _allocate(runtime: _Runtime, model_path: Path, delegates: List[Any]) -> Any:
         )
         interpreter.allocate_tensors()
     except (RuntimeError, ValueError, OSError) as error:
+        if _EDGETPU_REFUSAL in str(error):
+            raise _explain_edgetpu(error) from error
         if _EDGETPU_OPERATION in str(error):
             raise ModelError(
                 "model_needs_edgetpu",
                 "the model is compiled for an Edge TPU, and none is in use",
-                "push the model for the CPU",
+                "set `edgetpu` in the configuration, or push the model for the CPU",
             ) from error
         raise ModelError("model_unreadable", f"{runtime.name} cannot load the model: {error}") from error
     return interpreter

@@ -1,38 +1,51 @@
-"""The command line of the board: `edge-agent run`. Parses, calls, explains, returns a number."""
+"""The command line of the board: `edge-agent COMMAND`. Parses, calls, explains, returns a number."""
 
 import argparse
+import json
 import logging
+import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any, Optional, Sequence
+from typing import Any, Callable, Dict, Optional, Sequence
 
 from contract import __version__
-from edge_agent.errors import AgentError, ConfigError, TrustError
+from edge_agent.errors import AgentError, ConfigError, RequestError, TrustError
 
-DONE, FAILED, WRONG_USAGE, GATE_NOT_MET = 0, 1, 2, 4
+DONE, FAILED, WRONG_USAGE, GATE_NOT_MET, INTERRUPTED = 0, 1, 2, 4, 130
+_EXIT_CODES = {ConfigError: WRONG_USAGE, RequestError: WRONG_USAGE, TrustError: GATE_NOT_MET}
+_DEFAULT_CONFIG = "/etc/reefline/agent.toml"
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run a command and return its exit code; docs/exit-codes.md explains them."""
     arguments = _parser().parse_args(argv)
+    level = logging.INFO if arguments.command == "run" else logging.CRITICAL
     logging.basicConfig(
-        level=logging.DEBUG if arguments.verbose else logging.INFO,
+        level=logging.DEBUG if arguments.verbose else level,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
+    command: Callable[[argparse.Namespace], int] = arguments.do
     try:
-        return _run(arguments)
-    except ConfigError as error:
-        return _explain(error, arguments, WRONG_USAGE)
-    except TrustError as error:
-        return _explain(error, arguments, GATE_NOT_MET)
+        exit_code = command(arguments)
+        sys.stdout.flush()
+        return exit_code
+    except BrokenPipeError:
+        # Who read our output has seen enough, as `head` does; nothing may be left to flush at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
     except AgentError as error:
-        return _explain(error, arguments, FAILED)
+        _explain(error, arguments)
+        return _EXIT_CODES.get(type(error), FAILED)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+# What a command needs is imported when it runs: --help is instant.
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    # The agent's libraries are not needed to say --help.
     from edge_agent.agent import Agent
     from edge_agent.config import load
     from edge_agent.events import StopAsked
@@ -48,6 +61,60 @@ def _run(arguments: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     agent.run()
+    return DONE
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from edge_agent.doctor import findings, report
+
+    def tell(row: findings.Row) -> None:
+        if not arguments.json:
+            print(report.format_row(row), flush=True)
+
+    rows = report.visit_board(Path(arguments.config), tell)
+    is_healthy = findings.is_healthy(rows)
+    if arguments.json:
+        _print_json(report.build_document(rows, is_healthy))
+    else:
+        print(report.format_summary(rows))
+    return DONE if is_healthy else GATE_NOT_MET
+
+
+def _config(arguments: argparse.Namespace) -> int:
+    from edge_agent import config_page
+    from edge_agent.config import load
+
+    if arguments.schema:
+        _print_json(config_page.build_config_schema())
+        return DONE
+    shown = config_page.mask(load(Path(arguments.config)))
+    if arguments.json:
+        _print_json({"ok": True, "config": shown})
+    elif arguments.show:
+        print("\n".join(config_page.format_toml(shown)))
+    else:
+        print(f"{arguments.config} is valid")
+    return DONE
+
+
+def _classify(arguments: argparse.Namespace) -> int:
+    from edge_agent.classify import Task, classify, format_outcome
+
+    outcome = classify(
+        Task(
+            model=arguments.model,
+            picture=Path(arguments.input),
+            labels=Path(arguments.labels) if arguments.labels else None,
+            top_k=arguments.top_k,
+            threshold=arguments.threshold,
+            count=arguments.count,
+            input_mean=arguments.input_mean,
+            input_std=arguments.input_std,
+        )
+    )
+    print(format_outcome(outcome))
+    if outcome.warning:
+        print(f"warning: {outcome.warning}", file=sys.stderr)
     return DONE
 
 
@@ -67,17 +134,79 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.required = True
-    run = commands.add_parser("run", help="receive models, answer predictions, report back")
-    run.add_argument(
-        "-c", "--config", default="/etc/reefline/agent.toml", help="the configuration (default: %(default)s)"
-    )
-    run.add_argument("-v", "--verbose", action="store_true", help="log more")
+
+    def add(name: str, do: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("-v", "--verbose", action="store_true", help="log more")
+        command.set_defaults(do=do)
+        return command
+
+    _add_config_options(add("run", _run, "receive models, answer predictions, report back"))
+    doctor = add("doctor", _doctor, "look at everything that the agent needs, and say what mends it")
+    _add_config_options(doctor)
+    _add_json_option(doctor)
+    config = add("config", _config, "check or show the configuration")
+    _add_config_options(config)
+    _add_json_option(config)
+    what = config.add_mutually_exclusive_group(required=True)
+    what.add_argument("--check", action="store_true", help="say whether it is valid")
+    what.add_argument("--show", action="store_true", help="print what is in effect, secrets masked")
+    what.add_argument("--schema", action="store_true", help="print the JSON Schema of the file")
+    _add_classify_options(add("classify", _classify, "run a model on a picture, as classify_image.py"))
     return parser
 
 
-def _explain(error: AgentError, arguments: argparse.Namespace, exit_code: int) -> int:
-    print(f"error: {error.message}\n   at: {arguments.config}\n  try: {error.hint}", file=sys.stderr)
-    return exit_code
+def _add_config_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-c", "--config", default=_DEFAULT_CONFIG, metavar="FILE", help="the configuration (%(default)s)"
+    )
+
+
+def _add_json_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_classify_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("-m", "--model", required=True, help="a .tflite file, FILE@DEVICE to name an Edge TPU")
+    add("-i", "--input", required=True, help="a JPEG or PNG picture")
+    add("-l", "--labels", help="a file of labels")
+    add("-k", "--top_k", type=_positive, default=1, help="number of results, at most (%(default)s)")
+    add("-t", "--threshold", type=float, default=0.0, help="lowest score of a result (%(default)s)")
+    add("-c", "--count", type=_positive, default=5, help="how often the model is run (%(default)s)")
+    add("-a", "--input_mean", type=float, default=128.0, help="taken from each pixel (%(default)s)")
+    add("-s", "--input_std", type=_above_zero, default=128.0, help="then it is divided by this (%(default)s)")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
+
+
+def _above_zero(text: str) -> float:
+    number = float(text)
+    if not number > 0:
+        raise argparse.ArgumentTypeError("must be more than 0")
+    return number
+
+
+def _print_json(document: Dict[str, Any]) -> None:
+    print(json.dumps(document, indent=2))
+
+
+def _explain(error: AgentError, arguments: argparse.Namespace) -> None:
+    """Say what, where, and what to try; on stdout too where a script reads."""
+    if getattr(arguments, "json", False):
+        told = {"code": error.code, "message": error.message, "hint": error.hint}
+        _print_json({"ok": False, "error": told})
+    hint = error.hint or f"look up {error.code} in docs/agent.md"
+    is_classify = arguments.command == "classify"
+    where = f"{arguments.model}, {arguments.input}" if is_classify else arguments.config
+    # Libraries put line breaks into their messages.
+    message = " ".join(error.message.split())
+    print(f"error: {message}\n   at: {where}\n  try: {hint}", file=sys.stderr)
 
 
 if __name__ == "__main__":

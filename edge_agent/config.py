@@ -18,6 +18,8 @@ else:
     import tomli as tomllib
 
 _PATH = Text(max_length=4096)
+# The kernel takes 107 bytes.
+_SOCKET_PATH = Text(r"^/[\x21-\x7e]*$", max_length=107)
 _MIB = 1024 * 1024
 
 
@@ -42,6 +44,8 @@ class HttpConfig(Record):
     port: int = rule(Integer(0, 65535), default=8080)
     max_body_bytes: int = rule(Integer(1024, 64 * _MIB), default=4 * _MIB)
     timeout_s: float = rule(Number(0.1, 600), default=10)
+    token_file: Optional[str] = rule(Maybe(_PATH), default=None)
+    socket: Optional[str] = rule(Maybe(_SOCKET_PATH), default=None)
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,7 @@ def load(path: Path) -> AgentConfig:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(
-            "config_unreadable", f"cannot read {path}: {error.strerror}", "edge-agent run -c FILE"
+            "config_unreadable", f"cannot read {path}: {error.strerror}", "name another file with -c FILE"
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError("config_syntax", f"{path} is not TOML: {error}", "correct that line") from error

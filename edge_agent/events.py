@@ -12,6 +12,10 @@ ARRAY = "array"
 Answer = Callable[[Union[Prediction, Problem]], None]
 
 
+def _ignore(_output: bytes) -> None:
+    """Most clients want labels, not the model's raw output."""
+
+
 @dataclass(frozen=True)
 class InferenceAsked:
     """Somebody wants a prediction.
@@ -22,6 +26,9 @@ class InferenceAsked:
         source: who asks, as in the prediction topic: http, mqtt, ...
         arrived_s: `time.monotonic()` when the request had been read.
         answer: called exactly once, from the loop; must not block.
+        top_k: how many labels to name, 1 to 100; None for `inference.top_k`.
+        on_output: called just before `answer` gets a Prediction, with the model's output: the tensor's bytes,
+            row-major, in its own dtype.
     """
 
     kind: str
@@ -29,16 +36,19 @@ class InferenceAsked:
     source: str
     arrived_s: float
     answer: Answer = field(repr=False)
+    top_k: Optional[int] = None
+    on_output: Callable[[bytes], None] = field(default=_ignore, repr=False)
 
 
 @dataclass(frozen=True)
 class Classified:
-    """What a worker found: the best labels first, and where the time went."""
+    """What a worker found: the best labels first, where the time went, and the raw output tensor's bytes."""
 
     top: Tuple[Candidate, ...]
     preprocess_ms: float
     inference_ms: float
     postprocess_ms: float
+    output: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True)
@@ -114,9 +124,10 @@ class SubscriptionAnswered:
 
 @dataclass(frozen=True)
 class Delivered:
-    """The broker has acknowledged PUBLISH number `mid`."""
+    """The broker has acknowledged PUBLISH number `mid`, or says why it refused it (MQTT 5 only)."""
 
     mid: int
+    refusal: str = ""
 
 
 @dataclass(frozen=True)

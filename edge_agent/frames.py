@@ -22,6 +22,7 @@ MAX_BODY_BYTES = 65 * 1024 * 1024
 _ANSWERS = {LOAD: READY, TEST: TESTED, CLASSIFY: ANSWERED}
 _LENGTHS = struct.Struct("!II")
 _SHORTEST_WAIT_S = 0.001
+_JOINED_BYTES = 64 * 1024
 
 Header = Dict[str, Any]
 
@@ -42,11 +43,12 @@ def send(
         OSError: the other side is gone.
     """
     head = json.dumps(header, separators=(",", ":")).encode("utf-8")
-    _wait_until(connection, deadline_s)
-    connection.sendall(_LENGTHS.pack(len(head), len(body)) + head)
-    if body:
+    lengths = _LENGTHS.pack(len(head), len(body))
+    # A small body goes along: the other side then wakes up once.
+    parts = [lengths + head + body] if len(body) <= _JOINED_BYTES else [lengths + head, body]
+    for part in parts:
         _wait_until(connection, deadline_s)
-        connection.sendall(body)
+        connection.sendall(part)
 
 
 def receive(connection: socket.socket, deadline_s: Optional[float] = None) -> Tuple[Header, bytes]:
@@ -71,8 +73,8 @@ def receive(connection: socket.socket, deadline_s: Optional[float] = None) -> Tu
     return header, body
 
 
-def read_event(worker: int, asked: Header, answer: Header) -> Event:
-    """Turn the answer of worker number `worker` into an event.
+def read_event(worker: int, asked: Header, answer: Header, body: bytes) -> Event:
+    """Turn the answer of worker number `worker`, a header and its raw bytes, into an event.
 
     Raises:
         ModelError: the worker could not do what it was asked, or this is not an answer to it.
@@ -83,12 +85,12 @@ def read_event(worker: int, asked: Header, answer: Header) -> Event:
             raise ModelError(problem.code, problem.message, problem.hint)
         if answer["is"] != _ANSWERS[asked["do"]]:
             raise _broken("the answer to another question")
-        return _read_answer(worker, asked, answer)
+        return _read_answer(worker, asked, answer, body)
     except (ContractError, KeyError, TypeError, ValueError) as error:
         raise _broken(f"a wrong answer: {error!r}") from error
 
 
-def _read_answer(worker: int, asked: Header, answer: Header) -> Event:
+def _read_answer(worker: int, asked: Header, answer: Header, body: bytes) -> Event:
     if answer["is"] == READY:
         return WorkerReady(
             worker,
@@ -99,10 +101,10 @@ def _read_answer(worker: int, asked: Header, answer: Header) -> Event:
         )
     if answer["is"] == TESTED:
         return WorkerTested(worker, load_record(GoldenResult, answer["result"]))
-    return WorkerAnswered(worker, asked["key"], _read_result(answer))
+    return WorkerAnswered(worker, asked["key"], _read_result(answer, body))
 
 
-def _read_result(answer: Header) -> Union[Classified, Problem]:
+def _read_result(answer: Header, body: bytes) -> Union[Classified, Problem]:
     if "problem" in answer:
         return load_record(Problem, answer["problem"])
     return Classified(
@@ -110,6 +112,7 @@ def _read_result(answer: Header) -> Union[Classified, Problem]:
         preprocess_ms=float(answer["preprocess_ms"]),
         inference_ms=float(answer["inference_ms"]),
         postprocess_ms=float(answer["postprocess_ms"]),
+        output=body,
     )
 
 

@@ -1,6 +1,7 @@
 """One HTTP connection of a WSGI server: reads requests one after the other, refuses what cannot be served."""
 
 import contextlib
+import http
 import http.server
 import io
 import json
@@ -8,22 +9,30 @@ import logging
 import socket
 import time
 import urllib.parse
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 _log = logging.getLogger(__name__)
 _READ_S = 15.0
 _LINGER_S = 1.0
 _BLOCK_BYTES = 64 * 1024
+_CODES = {401: "unauthorized", 413: "too_large", 415: "unsupported_type"}
+# Errors under it are one text, as the Open Inference Protocol wants them.
+_PROTOCOL_PATH = "/v2"
 
 
 class Connection(http.server.BaseHTTPRequestHandler):
-    """One connection; its `server` has `application`, `limits` and `allow_reading`."""
+    """One connection; its `server` is a `WsgiServer`."""
 
     server: Any
     protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
     wbufsize = -1
     timeout = _READ_S
+
+    def setup(self) -> None:
+        """Prepare to read; answer at once over TCP (a Unix socket never waits)."""
+        super().setup()
+        if self.connection.family != socket.AF_UNIX:
+            self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
 
     def handle_one_request(self) -> None:
         """Read a request and answer it, in limited time."""
@@ -31,8 +40,8 @@ class Connection(http.server.BaseHTTPRequestHandler):
         super().handle_one_request()
 
     def handle_expect_100(self) -> bool:
-        """Refuse a body that is too large before the client sends it."""
-        if self._body_length() is None:
+        """Refuse a body that will not be read before the client sends it."""
+        if self._check_head() is None:
             return False
         is_expected = super().handle_expect_100()
         self.wfile.flush()
@@ -40,7 +49,7 @@ class Connection(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """Let the application answer."""
-        length = self._body_length()
+        length = self._check_head()
         if length is None:
             return
         body = self.rfile.read(length)
@@ -57,16 +66,18 @@ class Connection(http.server.BaseHTTPRequestHandler):
         """Say as JSON what is wrong with the request, then close: what else was sent cannot be trusted."""
         text = message or self.responses.get(code, ("error", ""))[0]
         problem = {
-            "code": "bad_request" if code != 413 else "too_large",
+            "code": _CODES.get(code, "bad_request"),
             "message": text,
             "hint": explain or "",
         }
+        is_protocol = getattr(self, "path", "").startswith(_PROTOCOL_PATH)
         self.close_connection = True
         self.request_version = self.protocol_version
         headers = [("Content-Type", "application/json"), ("Connection", "close")]
-        self._reply(
-            f"{int(code)} {self.responses.get(code, ('Error', ''))[0]}", headers, _dump_error(problem)
-        )
+        if code == http.HTTPStatus.UNAUTHORIZED:
+            headers.append(("WWW-Authenticate", "Bearer"))
+        status = f"{int(code)} {self.responses.get(code, ('Error', ''))[0]}"
+        self._reply(status, headers, _dump_error(text if is_protocol else problem))
         self._linger()
 
     def version_string(self) -> str:
@@ -77,14 +88,22 @@ class Connection(http.server.BaseHTTPRequestHandler):
         """Log requests where nobody is bothered."""
         _log.debug("%s " + format, self.address_string(), *arguments)
 
-    def _body_length(self) -> Optional[int]:
-        """Return how long the body is; None if the request has been refused for it."""
+    def _check_head(self) -> Optional[int]:
+        """Return how long the body is; None if the request has been refused before reading it."""
+        path = self.path.partition("?")[0]
+        if not self.server.is_allowed(path, self.headers.get("Authorization", "")):
+            self.send_error(401, "the token is missing or wrong", "send Authorization: Bearer TOKEN")
+            return None
+        if self.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+            self.send_error(415, "compressed bodies are not read", "send it without Content-Encoding")
+            return None
         if "Transfer-Encoding" in self.headers:
             self.send_error(411, "the length of the body must be said", "send Content-Length, not chunks")
             return None
-        text = self.headers.get("Content-Length", "0").strip()
-        if not (text.isascii() and text.isdigit()) or len(text) > 18:
-            self.send_error(400, "Content-Length is not a number")
+        texts = {text.strip() for text in self.headers.get_all("Content-Length", ["0"])}
+        text = texts.pop()
+        if texts or not (text.isascii() and text.isdigit()) or len(text) > 18:
+            self.send_error(400, "Content-Length is not one number")
             return None
         if int(text) > self.server.limits.body_bytes:
             self.send_error(
@@ -110,7 +129,7 @@ class Connection(http.server.BaseHTTPRequestHandler):
     def _environ(self, body: bytes) -> Dict[str, Any]:
         """Describe the request as PEP 3333 says."""
         path, _, query = self.path.partition("?")
-        host, port = self.server.server_address[:2]
+        host, port = self.server.name
         environ = {
             "REQUEST_METHOD": self.command,
             "SCRIPT_NAME": "",
@@ -118,7 +137,7 @@ class Connection(http.server.BaseHTTPRequestHandler):
             "QUERY_STRING": query,
             "CONTENT_TYPE": self.headers.get("Content-Type", ""),
             "CONTENT_LENGTH": str(len(body)),
-            "SERVER_NAME": str(host),
+            "SERVER_NAME": host,
             "SERVER_PORT": str(port),
             "SERVER_PROTOCOL": self.request_version,
             "REMOTE_ADDR": self.client_address[0],
@@ -136,6 +155,7 @@ class Connection(http.server.BaseHTTPRequestHandler):
 
     def _reply(self, status: str, headers: List[Tuple[str, str]], body: bytes) -> None:
         code, _, reason = status.partition(" ")
+        self.server.tally.count_response(int(code))
         self.send_response(int(code), reason)
         has_length = False
         for name, value in headers:
@@ -158,5 +178,5 @@ class Connection(http.server.BaseHTTPRequestHandler):
                 pass
 
 
-def _dump_error(problem: Dict[str, str]) -> bytes:
+def _dump_error(problem: Union[str, Dict[str, str]]) -> bytes:
     return json.dumps({"error": problem}, ensure_ascii=False).encode("utf-8", "replace")

@@ -32,11 +32,19 @@ class Link:
     `Connected`, or waits in the outbox.
     """
 
-    def __init__(self, config: MqttConfig, device: str, mailbox: Mailbox) -> None:
+    def __init__(self, config: MqttConfig, device: str, mailbox: Mailbox, client_id: str = "") -> None:
+        """Prepare to connect.
+
+        Args:
+            config: where the broker is.
+            device: who we are.
+            mailbox: takes the events.
+            client_id: another name to connect by: the device's own session goes on, and no last will is left.
+        """
         self._config = config
-        self._device = device
         self._mailbox = mailbox
-        self._will_topic = Topics(config.base).status(device)
+        self._client_id = client_id or device
+        self._will_topic = "" if client_id else Topics(config.base).status(device)
         self._stopping = threading.Event()
         self._lost = threading.Event()
         self._thread = threading.Thread(target=self._keep_connected, name="link", daemon=True)
@@ -44,6 +52,7 @@ class Link:
         self._subscribed: Dict[int, List[str]] = {}
         self._is_v5 = True
         self._was_accepted = False
+        self._refusal = ""
 
     def start(self) -> None:
         """Begin to connect; `Connected` follows when the broker has taken us."""
@@ -108,6 +117,7 @@ class Link:
 
     def _connect_once(self) -> str:
         client = self._client = self._build_client()
+        self._refusal = ""
         self._lost.clear()
         self._subscribed.clear()
         try:
@@ -120,13 +130,13 @@ class Link:
         if not self._was_accepted:
             # It answered TCP but not us: an older broker speaks MQTT 3.1.1 only.
             self._is_v5 = not self._is_v5
-            return "the broker closed the connection"
+            return self._refusal or "the broker closed the connection"
         return "connection lost"
 
     def _build_client(self) -> mqtt.Client:
         client = mqtt.Client(
             CallbackAPIVersion.VERSION2,
-            client_id=self._device,
+            client_id=self._client_id,
             clean_session=None if self._is_v5 else True,
             protocol=MQTTProtocolVersion.MQTTv5 if self._is_v5 else MQTTProtocolVersion.MQTTv311,
             reconnect_on_failure=False,
@@ -134,7 +144,8 @@ class Link:
         )
         client.connect_timeout = _CONNECT_TIMEOUT_S
         client.max_inflight_messages_set(100)
-        client.will_set(self._will_topic, OFFLINE, qos=1, retain=True)
+        if self._will_topic:
+            client.will_set(self._will_topic, OFFLINE, qos=1, retain=True)
         client.on_socket_open = _disable_nagle
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
@@ -154,7 +165,7 @@ class Link:
         self, client: mqtt.Client, _user: Any, _flags: Any, code: ReasonCode, _props: Any
     ) -> None:
         if code.is_failure:
-            _log.warning("the broker refused the connection: %s", code)
+            self._refusal = f"the broker refused the connection: {code}"
             return
         self._was_accepted = True
         self._mailbox.put(Connected())
@@ -168,8 +179,8 @@ class Link:
         refused = tuple(place for place, code in enumerate(codes) if code.is_failure)
         self._mailbox.put(SubscriptionAnswered(mid, refused))
 
-    def _on_publish(self, _client: mqtt.Client, _user: Any, mid: int, _code: ReasonCode, _props: Any) -> None:
-        self._mailbox.put(Delivered(mid))
+    def _on_publish(self, _client: mqtt.Client, _user: Any, mid: int, code: ReasonCode, _props: Any) -> None:
+        self._mailbox.put(Delivered(mid, str(code) if code.is_failure else ""))
 
     def _on_message(self, client: mqtt.Client, _user: Any, message: mqtt.MQTTMessage) -> None:
         properties = message.properties

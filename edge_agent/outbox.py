@@ -131,7 +131,7 @@ class Outbox:
         self.is_saving = True
 
     def stats(self) -> OutboxStats:
-        """Return how full the outbox is."""
+        """Return how full the outbox is; may be called from any thread."""
         return OutboxStats(
             self._disk.messages + len(self._unsaved),
             self._disk.bytes + self._unsaved_bytes,

@@ -65,6 +65,11 @@ class Predictor:
         self.serving: Optional[Serving] = None
         self.is_restarting = False
 
+    @property
+    def queue_length(self) -> int:
+        """How many requests wait for the worker; may be read from any thread."""
+        return len(self._waiting)
+
     def ask(self, asked: InferenceAsked) -> None:
         """Take a request; it is answered now with a problem, or later with a prediction."""
         if self.serving is None and not self.is_restarting:
@@ -99,6 +104,7 @@ class Predictor:
         else:
             prediction = self._build(running, event.result)
             self._publish(prediction)
+            running.waiting.asked.on_output(event.result.output)
             running.waiting.asked.answer(prediction)
         self._stop_idle()
         self._dispatch()
@@ -133,7 +139,8 @@ class Predictor:
         self._running[serving.worker.number, self._next_key] = _Running(
             waiting, serving, self._clock.monotonic_s()
         )
-        serving.worker.submit(self._next_key, waiting.asked.kind, waiting.asked.payload)
+        asked = waiting.asked
+        serving.worker.submit(self._next_key, asked.kind, asked.payload, asked.top_k)
 
     def _stop_idle(self) -> None:
         for worker in [worker for worker in self._retired if not self._is_busy(worker)]:

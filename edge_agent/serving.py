@@ -1,33 +1,40 @@
-"""Local predictions over HTTP: POST /predict, GET /healthz, GET /readyz. Only this module knows bottle."""
+"""Local predictions over HTTP, on a TCP port and a Unix socket. Only this module knows bottle.
 
-import json
+The places: `/` a page, `/predict`, `/healthz`, `/readyz`, `/metrics`, and `/v2` the Open Inference Protocol.
+"""
+
 import logging
-import queue
-import threading
-import time
-from typing import Any, Callable, Dict, Optional, Set, Tuple, Union
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import bottle
 
 from contract.codec import encode
-from contract.messages import Prediction, Problem
-from contract.records import dump_record
+from contract.messages import Problem
+from edge_agent import metrics
+from edge_agent.access import is_loopback, read_token
+from edge_agent.answers import Answer, answer_bytes, answer_json, answer_problem, answer_protocol_problem
+from edge_agent.asking import Asker
 from edge_agent.config import HttpConfig
-from edge_agent.errors import ConfigError
+from edge_agent.errors import ConfigError, RequestError
 from edge_agent.events import ARRAY, IMAGE, InferenceAsked
-from edge_agent.wsgi import Limits, WsgiServer
+from edge_agent.predictor import Serving
+from edge_agent.protocol_endpoints import HEADER_LENGTH, ProtocolEndpoints
+from edge_agent.tally import Tally
+from edge_agent.wsgi import Address, Allow, Limits, WsgiServer
 
 SOURCE = "http"
+MAX_TOP_K = 100
 
 _log = logging.getLogger(__name__)
-_LOCAL_HOSTS = ("127.0.0.1", "localhost")
 _IMAGE_STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
-_STATUS_BY_CODE = {"bad_image": 400, "bad_input": 400, "unsupported_type": 415, "timeout": 504}
-_UNAVAILABLE = 503
-_RETRY_AFTER_S = "1"
-_BUSY = Problem("busy", "too many requests are waiting", "try again a little later")
-_LATE = Problem("timeout", "no answer in time", "see /readyz, or allow more: http.timeout_s")
-_STOPPING = Problem("stopping", "the agent is being stopped", "try again a little later")
+# They tell nothing, and a browser cannot send a token before it has the page.
+_OPEN_PATHS = ("/", "/healthz")
+_PAGE = Path(__file__).with_name("page.html")
+_PAGE_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src blob: data:; "
+    "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+)
 _EMPTY = Problem("bad_input", "the request has no picture", "curl -F image=@FILE URL")
 _UNKNOWN_TYPE = Problem(
     "unsupported_type",
@@ -35,34 +42,11 @@ _UNKNOWN_TYPE = Problem(
     "curl -F image=@FILE URL",
 )
 
-Result = Union[Prediction, Problem]
-
 
 class _Upload(bottle.BaseRequest):  # type: ignore[misc]
     """A form whose files stay in memory: the server has bounded the body, and /tmp may be on the eMMC."""
 
     MEMFILE_MAX = 128 * 1024 * 1024
-
-
-class _Reply:
-    """Where a thread waits for the loop's answer; the first answer counts."""
-
-    def __init__(self) -> None:
-        self._is_there = threading.Event()
-        self._lock = threading.Lock()
-        self._result: Result = _LATE
-
-    def set(self, result: Result) -> None:
-        """Answer."""
-        with self._lock:
-            if not self._is_there.is_set():
-                self._result = result
-                self._is_there.set()
-
-    def wait(self, timeout_s: float) -> Result:
-        """Return the answer, or the problem that there is none in time."""
-        self._is_there.wait(timeout_s)
-        return self._result
 
 
 class Server:
@@ -72,97 +56,168 @@ class Server:
         self,
         config: HttpConfig,
         ask: Callable[[InferenceAsked], None],
-        is_ready: Callable[[], Optional[str]],
+        *,
+        state: Callable[[], metrics.State],
+        why_not_ready: Callable[[], Optional[str]],
+        tally: Tally,
     ) -> None:
         """Prepare.
 
         Args:
             config: where to listen, and the limits.
             ask: takes a request from any thread; must not block, raises `queue.Full` when there is no room.
-            is_ready: returns why nothing can be answered now, None if it can; called from any thread.
+            state: returns what /metrics measures; called from any thread.
+            why_not_ready: returns why nothing can be answered now, None if it can; called from any thread.
+            tally: counts what is answered.
 
         Raises:
-            ConfigError: the host is not local.
+            ConfigError: other machines could ask and there is no token, or its file is no good.
         """
-        if config.host not in _LOCAL_HOSTS:
-            raise ConfigError(
-                "http_public",
-                f"http.host is {config.host}: other machines could ask, and there are no tokens yet",
-                'http.host = "127.0.0.1", and an SSH tunnel from elsewhere',
-            )
         self._config = config
-        self._ask = ask
-        self._is_ready = is_ready
-        self._waiting: Set[_Reply] = set()
-        self._is_stopping = False
-        self._server: Optional[WsgiServer] = None
+        self._is_allowed = _build_gate(config)
+        self._asker = Asker(ask, SOURCE, config.timeout_s)
+        self._state = state
+        self._why_not_ready = why_not_ready
+        self._tally = tally
+        self._protocol = ProtocolEndpoints(self._asker, self._serving, why_not_ready)
+        self._listeners: List[WsgiServer] = []
 
-    def start(self) -> Tuple[str, int]:
-        """Listen, and return the host and port.
+    def start(self) -> str:
+        """Listen, and return the URL.
 
         Raises:
-            ConfigError: the port is taken.
+            ConfigError: the port or the socket cannot be had.
         """
-        address = (_LOCAL_HOSTS[0], self._config.port)
+        config, application = self._config, self._build_application()
         try:
-            self._server = WsgiServer(address, self._build_application(), Limits(self._config.max_body_bytes))
+            tcp = self._listen((config.host, config.port), application, self._is_allowed)
+            if config.socket is not None:
+                # Who may open the socket is said by the rights of its file.
+                self._listen(config.socket, application, lambda _path, _authorization: True)
+        except ConfigError:
+            self.stop()
+            raise
+        host, port = tcp.name
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    def stop(self) -> None:
+        """Answer who still waits, close every connection."""
+        for listener in self._listeners:
+            listener.stop_accepting()
+        self._asker.stop()
+        for listener in self._listeners:
+            listener.stop()
+
+    def _listen(self, address: Address, application: bottle.Bottle, is_allowed: Allow) -> WsgiServer:
+        limits = Limits(self._config.max_body_bytes)
+        try:
+            listener = WsgiServer(
+                address, application, limits=limits, is_allowed=is_allowed, tally=self._tally
+            )
         except OSError as error:
+            if isinstance(address, str):
+                raise ConfigError(
+                    "http_socket",
+                    f"cannot listen on {address}: {error.strerror}",
+                    "set http.socket to a path in a folder that the agent may write to",
+                ) from error
             raise ConfigError(
                 "http_port",
                 f"cannot listen on {address[0]}:{address[1]}: {error.strerror}",
                 "set another http.port; 0 picks a free one",
             ) from error
-        self._server.start()
-        return address[0], int(self._server.server_address[1])
-
-    def stop(self) -> None:
-        """Answer who still waits, close every connection."""
-        if self._server is None:
-            return
-        self._is_stopping = True
-        self._server.stop_accepting()
-        for reply in tuple(self._waiting):
-            reply.set(_STOPPING)
-        self._server.stop()
+        self._listeners.append(listener)
+        listener.start()
+        return listener
 
     def _build_application(self) -> bottle.Bottle:
-        application = bottle.Bottle()
-        application.route("/predict", "POST", self._predict)
-        application.route("/healthz", "GET", self._tell_health)
-        application.route("/readyz", "GET", self._tell_readiness)
+        application, protocol = bottle.Bottle(), self._protocol
+        for method, path, endpoint in (
+            ("GET", "/", _show_page),
+            ("POST", "/predict", self._predict),
+            ("GET", "/healthz", lambda: answer_json({"status": "alive"})),
+            ("GET", "/readyz", self._tell_readiness),
+            ("GET", "/metrics", self._tell_metrics),
+            ("GET", "/v2", protocol.describe_server),
+            ("GET", "/v2/health/live", protocol.tell_live),
+            ("GET", "/v2/health/ready", protocol.tell_ready),
+        ):
+            application.route(path, method, _speak(endpoint))
+        for prefix in ("/v2/models/<name>", "/v2/models/<name>/versions/<version>"):
+            application.route(prefix, "GET", _speak(protocol.describe_model))
+            application.route(prefix + "/ready", "GET", _speak(protocol.tell_model_ready))
+            application.route(prefix + "/infer", "POST", _speak(self._infer))
         application.default_error_handler = _explain_error
         return application
 
-    def _predict(self) -> bottle.HTTPResponse:
+    def _serving(self) -> Optional[Serving]:
+        return self._state().serving
+
+    def _predict(self) -> Answer:
         """Answer with a Prediction, or with what went wrong."""
+        try:
+            top_k = _read_top_k(bottle.request.query.get("k"))
+        except RequestError as error:
+            return answer_problem(error.problem())
         kind, payload = _read_input(bottle.request.environ)
         if not kind:
-            return _respond(_UNKNOWN_TYPE)
+            return answer_problem(_UNKNOWN_TYPE)
         if not payload:
-            return _respond(_EMPTY)
-        return _respond(self._wait_for_answer(kind, payload))
+            return answer_problem(_EMPTY)
+        result = self._asker.ask(kind, payload, top_k).result
+        if isinstance(result, Problem):
+            return answer_problem(result)
+        return answer_bytes(encode(result), "application/json")
 
-    def _wait_for_answer(self, kind: str, payload: bytes) -> Result:
-        reply = _Reply()
-        self._waiting.add(reply)
-        try:
-            if self._is_stopping:
-                return _STOPPING
-            self._ask(InferenceAsked(kind, payload, SOURCE, time.monotonic(), reply.set))
-            return reply.wait(self._config.timeout_s)
-        except queue.Full:
-            return _BUSY
-        finally:
-            self._waiting.discard(reply)
+    def _infer(self, **model: str) -> Answer:
+        # bottle's own `request.body` would put a large one into /tmp.
+        body = bottle.request.environ["wsgi.input"].read()
+        return self._protocol.infer(body, bottle.request.get_header(HEADER_LENGTH, ""), **model)
 
-    def _tell_health(self) -> Dict[str, str]:
-        return {"status": "alive"}
-
-    def _tell_readiness(self) -> bottle.HTTPResponse:
-        reason = self._is_ready()
+    def _tell_readiness(self) -> Answer:
+        reason = self._why_not_ready()
         if reason is not None:
-            return _respond(Problem("not_ready", reason))
-        return bottle.HTTPResponse(b'{"status":"ready"}', 200, {"Content-Type": "application/json"})
+            return answer_problem(Problem("not_ready", reason))
+        return answer_json({"status": "ready"})
+
+    def _tell_metrics(self) -> Answer:
+        return answer_bytes(metrics.render(self._tally, self._state()).encode("utf-8"), metrics.CONTENT_TYPE)
+
+
+def _build_gate(config: HttpConfig) -> Allow:
+    """Return who is let in over TCP."""
+    if config.token_file is not None:
+        token = read_token(Path(config.token_file))
+        return lambda path, authorization: path in _OPEN_PATHS or token.is_in(authorization)
+    if not is_loopback(config.host):
+        raise ConfigError(
+            "http_public",
+            f"http.host is {config.host}: other machines could ask, and there is no token",
+            'set http.token_file, or http.host = "127.0.0.1"',
+        )
+    return lambda _path, _authorization: True
+
+
+def _speak(endpoint: Callable[..., Answer]) -> Callable[..., bottle.HTTPResponse]:
+    def respond(**arguments: str) -> bottle.HTTPResponse:
+        answer = endpoint(**arguments)
+        return bottle.HTTPResponse(answer.body, answer.status, answer.headers)
+
+    return respond
+
+
+def _show_page() -> Answer:
+    page = answer_bytes(_PAGE.read_bytes(), "text/html; charset=utf-8")
+    page.headers["Content-Security-Policy"] = _PAGE_POLICY
+    return page
+
+
+def _read_top_k(text: Optional[str]) -> Optional[int]:
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit()) or len(text) > 3 or not 1 <= int(text) <= MAX_TOP_K:
+        raise RequestError("bad_request", f"k must be a number from 1 to {MAX_TOP_K}", "POST /predict?k=3")
+    return int(text)
 
 
 def _read_input(environ: Dict[str, Any]) -> Tuple[str, bytes]:
@@ -179,24 +234,14 @@ def _read_input(environ: Dict[str, Any]) -> Tuple[str, bytes]:
     return (ARRAY if content_type in ("application/octet-stream", "") else ""), body
 
 
-def _respond(result: Result) -> bottle.HTTPResponse:
-    headers = {"Content-Type": "application/json"}
-    if isinstance(result, Prediction):
-        return bottle.HTTPResponse(encode(result), 200, headers)
-    status = _STATUS_BY_CODE.get(result.code, _UNAVAILABLE)
-    if status == _UNAVAILABLE:
-        headers["Retry-After"] = _RETRY_AFTER_S
-    return bottle.HTTPResponse(_dump_problem(result), status, headers)
-
-
 def _explain_error(error: bottle.HTTPError) -> str:
     """Say as JSON what bottle would say as HTML."""
     bottle.response.content_type = "application/json"
     if error.exception is not None and error.status_code >= 500:
         _log.error("request failed: %r\n%s", error.exception, error.traceback)
-        return _dump_problem(Problem("internal", "the agent made a mistake", "see its log")).decode("ascii")
-    return _dump_problem(Problem("bad_request", str(error.body or error.status_line)[:1000])).decode("ascii")
-
-
-def _dump_problem(problem: Problem) -> bytes:
-    return json.dumps({"error": dump_record(problem)}).encode("ascii")
+        problem = Problem("internal", "the agent made a mistake", "see its log")
+    else:
+        problem = Problem("bad_request", str(error.body or error.status_line)[:1000])
+    is_protocol = bottle.request.path.startswith("/v2")
+    answer = answer_protocol_problem(problem) if is_protocol else answer_problem(problem)
+    return answer.body.decode("ascii")

@@ -50,8 +50,8 @@ class Model:
         self._images = ImageReader(spec, preprocessing, header["max_pixels"])
         self.classifier.run(np.zeros(spec.shape, spec.dtype))
 
-    def answer(self, kind: str, payload: bytes) -> Header:
-        """Classify one input and say where the time went.
+    def answer(self, kind: str, payload: bytes, top_k: Optional[int]) -> Tuple[Header, bytes]:
+        """Classify one input; return the labels with where the time went, and the raw output's bytes.
 
         Raises:
             RequestError: the input is wrong.
@@ -62,15 +62,16 @@ class Model:
         read_s = time.perf_counter()
         output = self.classifier.run(tensor)
         run_s = time.perf_counter()
-        top = [dump_record(candidate) for candidate in self.classifier.rank(output)]
+        top = [dump_record(candidate) for candidate in self.classifier.rank(output, top_k)]
         ended_s = time.perf_counter()
-        return {
+        answer = {
             "is": ANSWERED,
             "top": top,
             "preprocess_ms": (read_s - started_s) * 1000,
             "inference_ms": (run_s - read_s) * 1000,
             "postprocess_ms": (ended_s - run_s) * 1000,
         }
+        return answer, output.tobytes()
 
     def test(self, golden: Path) -> GoldenResult:
         """Compare the model's answers with the recorded ones.
@@ -107,7 +108,10 @@ class Model:
                 f"array has {len(payload)} bytes, the model takes {tensor_bytes}: {spec.dtype} {spec.shape}",
                 "send the input tensor's bytes in row-major order, or a JPEG or PNG",
             )
-        return np.frombuffer(payload, spec.dtype).reshape(spec.shape)
+        tensor = np.frombuffer(payload, spec.dtype).reshape(spec.shape)
+        if spec.dtype == "float32" and not np.isfinite(tensor).all():
+            raise RequestError("bad_input", "the array holds NaN or infinity")
+        return tensor
 
     def _read_golden(self, golden: Path) -> Tuple[Any, Any]:
         try:
@@ -147,8 +151,8 @@ def serve(connection: socket.socket) -> None:
             header, body = receive(connection)
             if header["do"] == LOAD:
                 limit_process(header["memory_bytes"])
-            model, answer = _obey(model, header, body)
-            send(connection, answer)
+            model, answer, output = _obey(model, header, body)
+            send(connection, answer, output)
         except (EOFError, OSError):
             return
 
@@ -165,22 +169,23 @@ def limit_process(memory_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
 
 
-def _obey(model: Optional[Model], header: Header, body: bytes) -> Tuple[Optional[Model], Header]:
-    """Do what a frame asks for; return the model to go on with, and the answer."""
+def _obey(model: Optional[Model], header: Header, body: bytes) -> Tuple[Optional[Model], Header, bytes]:
+    """Do what a frame asks for; return the model to go on with, and the answer's header and body."""
     try:
         if header["do"] == LOAD:
             model = Model(header)
-            return model, _build_ready(model.classifier)
+            return model, _build_ready(model.classifier), b""
         if model is None:
             raise ModelError("worker_protocol", "nothing is loaded")
         if header["do"] == TEST:
-            return model, {"is": TESTED, "result": dump_record(model.test(Path(header["golden"])))}
-        return model, model.answer(header["kind"], body)
+            return model, {"is": TESTED, "result": dump_record(model.test(Path(header["golden"])))}, b""
+        answer, output = model.answer(header["kind"], body, header["top_k"])
+        return model, answer, output
     except AgentError as error:
-        return model, _build_refusal(header, error)
+        return model, _build_refusal(header, error), b""
     except MemoryError:
         shortage = ModelError("out_of_memory", "the inference process has reached its memory limit")
-        return model, _build_refusal(header, shortage)
+        return model, _build_refusal(header, shortage), b""
 
 
 def _build_refusal(header: Header, error: AgentError) -> Header:

@@ -117,15 +117,17 @@ class Worker:
         """Whether the process is there or about to be; when not, nothing of it is left."""
         return not self._is_over
 
-    def submit(self, key: int, kind: str, payload: bytes) -> None:
+    def submit(self, key: int, kind: str, payload: bytes, top_k: Optional[int] = None) -> None:
         """Ask for a prediction; `WorkerAnswered` with `key` follows.
 
         Args:
             key: names the job in its answer.
             kind: IMAGE or ARRAY.
             payload: the picture, or the input tensor's bytes.
+            top_k: how many labels to name, None for as many as configured.
         """
-        self._order(_Command({"do": CLASSIFY, "key": key, "kind": kind}, payload, self._timeout_s))
+        header = {"do": CLASSIFY, "key": key, "kind": kind, "top_k": top_k}
+        self._order(_Command(header, payload, self._timeout_s))
 
     def test(self, golden: Path, timeout_s: float) -> None:
         """Ask for a run of the golden samples; `WorkerTested` or `WorkerFailed` follows."""
@@ -190,8 +192,8 @@ class Worker:
     def _do(self, child: Child, command: _Command) -> Event:
         deadline_s = time.monotonic() + command.timeout_s
         send(child.connection, command.header, command.body, deadline_s)
-        answer, _ = receive(child.connection, deadline_s)
-        return read_event(self.number, command.header, answer)
+        answer, body = receive(child.connection, deadline_s)
+        return read_event(self.number, command.header, answer, body)
 
     def _post(self, event: Event) -> None:
         with self._lock:

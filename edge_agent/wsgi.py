@@ -6,9 +6,11 @@ import socket
 import socketserver
 import threading
 import time
-from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
+from pathlib import Path
+from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple, Union
 
 from edge_agent.http_connection import Connection
+from edge_agent.tally import CROWDED, SLOW, Tally
 
 _log = logging.getLogger(__name__)
 _POLL_S = 0.1
@@ -18,7 +20,12 @@ _NO_THREAD = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 )
 
+_SOCKET_MODE = 0o660
+_PROBE_S = 1.0
+
 Application = Callable[[Dict[str, Any], Callable[..., Any]], Any]
+Allow = Callable[[str, str], bool]
+Address = Union[Tuple[str, int], str]
 
 
 class Limits(NamedTuple):
@@ -34,20 +41,48 @@ class WsgiServer(socketserver.TCPServer):
     allow_reuse_address = True
     request_queue_size = 64
 
-    def __init__(self, address: Tuple[str, int], application: Application, limits: Limits) -> None:
+    def __init__(
+        self, address: Address, application: Application, *, limits: Limits, is_allowed: Allow, tally: Tally
+    ) -> None:
         """Bind.
+
+        Args:
+            address: host and port, or the path of a Unix socket.
+            application: answers the requests that are let in.
+            limits: what is taken at most.
+            is_allowed: whether a path may be asked for with an Authorization header.
+            tally: counts responses, and connections that are cut.
 
         Raises:
             OSError: the address cannot be had.
         """
         self.application = application
         self.limits = limits
+        self.is_allowed = is_allowed
+        self.tally = tally
+        self.address_family = _family(address)
+        self._socket_path = Path(address) if isinstance(address, str) else None
         self._lock = threading.Lock()
         self._threads: Dict[socket.socket, threading.Thread] = {}
         self._deadlines_s: Dict[socket.socket, float] = {}
         self.is_stopping = False
         self._acceptor: Optional[threading.Thread] = None
-        super().__init__(address, Connection)
+        if self._socket_path is not None:
+            _remove_abandoned(self._socket_path)
+        super().__init__(address, Connection)  # type: ignore[arg-type]
+
+    @property
+    def name(self) -> Tuple[str, int]:
+        """Host and port; of a Unix socket localhost and 0."""
+        if self._socket_path is not None:
+            return "localhost", 0
+        return str(self.server_address[0]), int(self.server_address[1])
+
+    def server_bind(self) -> None:
+        """Take the address. Nobody can connect yet, so that a Unix socket has its mode from the start."""
+        super().server_bind()
+        if self._socket_path is not None:
+            self._socket_path.chmod(_SOCKET_MODE)
 
     def start(self) -> None:
         """Begin to accept."""
@@ -62,6 +97,9 @@ class WsgiServer(socketserver.TCPServer):
             self.shutdown()
             self._acceptor.join()
         self.server_close()
+        if self._socket_path is not None:
+            with contextlib.suppress(OSError):
+                self._socket_path.unlink()
 
     def stop(self) -> None:
         """Close the connections that wait for a request, then those that had a moment to get their answer."""
@@ -90,15 +128,17 @@ class WsgiServer(socketserver.TCPServer):
         with self._lock:
             for connection in [one for one, until_s in self._deadlines_s.items() if until_s < now_s]:
                 del self._deadlines_s[connection]
+                self.tally.count_cut(SLOW)
                 _cut(connection)
 
     def get_request(self) -> Tuple[Any, Any]:
         """Accept; without a file descriptor left, wait a little instead of trying in a hot loop."""
         try:
-            return super().get_request()
+            connection, client = super().get_request()
         except OSError:
             time.sleep(_OUT_OF_FILES_PAUSE_S)
             raise
+        return connection, client or ("unix", 0)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Give the connection a thread, or turn it away."""
@@ -108,6 +148,7 @@ class WsgiServer(socketserver.TCPServer):
             if not is_full:
                 self._threads[request] = thread
         if is_full:
+            self.tally.count_cut(CROWDED)
             with contextlib.suppress(OSError):
                 request.sendall(_NO_THREAD)
             self.shutdown_request(request)
@@ -132,6 +173,25 @@ class WsgiServer(socketserver.TCPServer):
             self.shutdown_request(request)
             with self._lock:
                 self._threads.pop(request, None)
+
+
+def _family(address: Address) -> socket.AddressFamily:
+    if isinstance(address, str):
+        return socket.AF_UNIX
+    return socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove a Unix socket that a dead process has left; one that is in use, or another file, stays."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(_PROBE_S)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            if path.is_socket():
+                path.unlink()
+        except OSError:
+            return
 
 
 def _cut(connection: socket.socket) -> None:

@@ -1,9 +1,13 @@
 """What the tests of the inference rooms share: a tiny real model and the events of a worker."""
 
 import queue
+import shutil
+import socket
+import subprocess
 import threading
 import time
 from pathlib import Path
+from typing import Callable, Iterator
 
 import pytest
 
@@ -12,6 +16,20 @@ from contract.codec import decode
 from edge_agent.workers import ModelFiles
 
 DATA = Path(__file__).resolve().parent / "data"
+STARTED_WITHIN_S = 10.0
+DELEGATE_SOURCE = """
+#include <stdlib.h>
+/* The start of TfLiteDelegate, tensorflow/lite/core/c/common.h; what follows may be zero. */
+struct delegate { void *data; int (*prepare)(void *, struct delegate *); char more[240]; };
+static int prepare(void *context, struct delegate *self) { return 0; }
+static void *create_idle(void) {
+    struct delegate *made = calloc(1, sizeof *made);
+    made->prepare = prepare;
+    return made;
+}
+void *tflite_plugin_create_delegate(char **keys, char **values, size_t count, void *tell) { %s }
+void tflite_plugin_destroy_delegate(void *made) { free(made); }
+"""
 
 
 @pytest.fixture
@@ -42,6 +60,58 @@ def golden(tiny_files):
 
     with np.load(str(tiny_files.golden)) as arrays:
         return arrays["inputs"], arrays["outputs"]
+
+
+@pytest.fixture
+def edgetpu_library(tmp_path, monkeypatch):
+    """Build a delegate library whose `tflite_plugin_create_delegate` has this body; processes find it."""
+    if shutil.which("gcc") is None:
+        pytest.skip("no C compiler to build a delegate library with")
+
+    def build(body):
+        folder = tmp_path / "library"
+        folder.mkdir()
+        (folder / "delegate.c").write_text(DELEGATE_SOURCE % body)
+        command = ["gcc", "-shared", "-fPIC", "-o", "libedgetpu.so.1", "delegate.c"]
+        subprocess.run(command, cwd=str(folder), check=True)
+        monkeypatch.setenv("LD_LIBRARY_PATH", str(folder))
+
+    return build
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> "Iterator[Callable[..., int]]":
+    """Start a real mosquitto with these settings, and return its port."""
+    if shutil.which("mosquitto") is None:
+        pytest.skip("mosquitto is not installed")
+    started = []
+
+    def start(rights: str = "topic readwrite coral/#", anonymous: str = "true") -> int:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        (tmp_path / "acl").write_text(rights + "\n")
+        settings = tmp_path / "mosquitto.conf"
+        lines = (f"listener {port} 127.0.0.1", f"allow_anonymous {anonymous}", f"acl_file {tmp_path}/acl")
+        settings.write_text("\n".join((*lines, "user root\n")))
+        started.append(subprocess.Popen(["mosquitto", "-c", str(settings)], stderr=subprocess.DEVNULL))
+        wait_for_port(port)
+        return int(port)
+
+    yield start
+    for process in started:
+        process.terminate()
+        process.wait()
+
+
+def wait_for_port(port: int) -> None:
+    until_s = time.monotonic() + STARTED_WITHIN_S
+    while time.monotonic() < until_s:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.02)
+    raise AssertionError("mosquitto does not start")
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from contract.artifacts import TensorSpec
-from edge_agent import classifier
+from edge_agent import classifier, delegate
 from edge_agent.classifier import Classifier
 from edge_agent.errors import ModelError, RequestError
 
@@ -63,10 +63,11 @@ def classify(model, tensor):
 def fake(monkeypatch):
     """Classifiers that run on an interpreter with these attributes."""
 
-    def build(top_k=3, labels=("a", "b", "c"), **attributes):
+    def build(top_k=3, labels=("a", "b", "c"), path="model", edgetpu=None, load_delegate=None, **attributes):
         interpreter = type("Interpreter", (FakeInterpreter,), attributes)
-        monkeypatch.setattr(classifier, "_import_runtime", lambda: classifier._Runtime("fake 1", interpreter))
-        return Classifier("model", labels, top_k)
+        runtime = classifier._Runtime("fake 1", interpreter, load_delegate)
+        monkeypatch.setattr(classifier, "_import_runtime", lambda: runtime)
+        return Classifier(path, labels, top_k, edgetpu)
 
     return build
 
@@ -185,6 +186,14 @@ def test_labels_must_name_every_class(tiny_files):
         ({"outputs": ((1, 3, 3), np.uint8, (1.0, 0))}, "model_output"),
         ({"outputs": ((1, 3), np.int32, (1.0, 0))}, "model_output"),
         ({"loads": "Encountered unresolved custom op: edgetpu-custom-op."}, "model_needs_edgetpu"),
+        (
+            {
+                "loads": "Failed to prepare for TPU. Failed precondition: "
+                "Package requires runtime version (14),"
+                " which is newer than this runtime version (13).Node number 1 failed to prepare."
+            },
+            "edgetpu_runtime_old",
+        ),
         ({"loads": "Didn't find op for builtin opcode"}, "model_unreadable"),
     ],
 )
@@ -210,11 +219,53 @@ def test_not_a_number_is_no_answer(fake):
     assert code_of(raised) == "model_not_finite"
 
 
-def test_edge_tpu_is_refused_until_it_is_supported(tiny_files, tiny_labels):
-    """Who asks for an Edge TPU is told so; the CPU is not used in its place in silence."""
+@pytest.fixture
+def compiled(tmp_path, monkeypatch):
+    """A file with an operation for the Edge TPU, on a machine whose delegate library can be loaded."""
+    monkeypatch.setattr(delegate, "LIBRARY", "libc.so.6")
+    path = tmp_path / "compiled.tflite"
+    path.write_bytes(b"TFL3 edgetpu-custom-op")
+    return path
+
+
+def test_compiled_model_runs_through_the_delegate(fake, compiled):
+    """The library is told which Edge TPU, the interpreter gets the delegate, predictions say `edgetpu`."""
+    given = []
+    model = fake(path=compiled, edgetpu="pci:0", load_delegate=lambda *asked: given.append(asked) or "tpu")
+    assert given == [("libc.so.6", {"device": "pci:0"})]
+    assert (model.backend, model._interpreter.given) == ("edgetpu", ["tpu"])
+
+
+def test_model_for_the_cpu_leaves_the_edge_tpu_alone(tiny_files, tiny_labels):
+    """It has nothing to do for one, so that none has to be there; predictions say `cpu`."""
+    assert Classifier(tiny_files.model, tiny_labels, 3, edgetpu="pci:0").backend == "cpu"
+
+
+def test_absent_delegate_library_is_told_by_a_code(fake, compiled, monkeypatch):
+    """The CPU is not used in its place in silence."""
+    monkeypatch.setattr(delegate, "LIBRARY", "libno-such.so.1")
     with pytest.raises(ModelError) as raised:
-        Classifier(tiny_files.model, tiny_labels, 3, edgetpu="pci:0")
-    assert code_of(raised) == "edgetpu_unsupported"
+        fake(path=compiled, edgetpu=":0")
+    assert code_of(raised) == "edgetpu_library_missing"
+
+
+def test_delegate_that_refuses_in_silence_is_diagnosed(fake, compiled, monkeypatch):
+    """Its empty error becomes what the machine tells."""
+
+    def refuse(_library, _options):
+        raise ValueError("Failed to load delegate from libedgetpu.so.1\n")
+
+    facts = delegate.Facts(has_node=True, may_use=True, owner_pid=812, owner_name="demo")
+    monkeypatch.setattr(delegate, "gather", lambda: facts)
+    with pytest.raises(ModelError) as raised:
+        fake(path=compiled, edgetpu=":0", load_delegate=refuse)
+    assert code_of(raised) == "edgetpu_owned"
+
+
+def test_without_labels_classes_are_numbers(tiny_files, golden):
+    """For a model file of which nothing else is known."""
+    model = Classifier(tiny_files.model, None, 1)
+    assert classify(model, golden[0][3][np.newaxis])[0].label == "3"
 
 
 def test_missing_interpreter_is_told_by_a_code(monkeypatch, tiny_files, tiny_labels):

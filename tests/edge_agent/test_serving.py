@@ -6,6 +6,7 @@ import socket
 import subprocess
 import threading
 import time
+import urllib.parse
 
 import pytest
 
@@ -14,7 +15,10 @@ from edge_agent import http_connection
 from edge_agent.config import HttpConfig
 from edge_agent.errors import ConfigError
 from edge_agent.events import ARRAY, IMAGE
+from edge_agent.metrics import State
+from edge_agent.outbox import OutboxStats
 from edge_agent.serving import SOURCE, Server
+from edge_agent.tally import Tally
 
 MAX_BODY_BYTES = 300_000
 JPEG = b"\xff\xd8\xff\xe0 a picture"
@@ -46,6 +50,14 @@ class Loop:
         self.is_full = False
         self.is_silent = False
         self.reason = None
+        self.serving = None
+        self.tally = Tally(time.monotonic)
+
+    def why_not_ready(self):
+        return self.reason
+
+    def state(self):
+        return State(self.serving, self.reason is None, 0, OutboxStats(0, 0, 0))
 
     def ask(self, event):
         if self.is_full:
@@ -53,6 +65,18 @@ class Loop:
         self.asked.append(event)
         if not self.is_silent:
             threading.Thread(target=event.answer, args=(self.result,)).start()
+
+
+def build_server(config, loop):
+    return Server(
+        config, loop.ask, state=loop.state, why_not_ready=lambda: loop.why_not_ready(), tally=loop.tally
+    )
+
+
+def listen(server):
+    """Start, and return the host and port of the URL."""
+    url = urllib.parse.urlsplit(server.start())
+    return url.hostname, url.port
 
 
 @pytest.fixture
@@ -64,8 +88,8 @@ def loop():
 def server(loop, no_thread_left):
     """A running server on a free port; `server.address` is where it listens."""
     config = HttpConfig(port=0, max_body_bytes=MAX_BODY_BYTES, timeout_s=1)
-    server = Server(config, loop.ask, lambda: loop.reason)
-    server.address = server.start()
+    server = build_server(config, loop)
+    server.address = listen(server)
     yield server
     server.stop()
 
@@ -294,8 +318,7 @@ def test_unknown_place_or_method_is_told_as_json(client, method, path, status):
 
 def test_mistake_of_ours_is_500_and_tells_nothing(client, loop, caplog):
     """The log has the traceback, the client has not."""
-    loop.ask = loop.asked = None
-    loop.reason = Exception
+    loop.why_not_ready = None
     response, answer = ask(client, "GET", "/readyz")
     assert response.status == 500 and answer["error"]["code"] == "internal"
     assert "request failed" in caplog.text
@@ -323,6 +346,31 @@ def test_refused_head_has_no_body_either(server):
     """What follows the headers of an answer to HEAD would be taken for the next answer."""
     answer = send_raw(server, b"HEAD /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
     assert b" 411 " in answer and answer.endswith(b"\r\n\r\n")
+
+
+@pytest.mark.parametrize(("query", "top_k"), [("", None), ("?k=1", 1), ("?k=100", 100), ("?a=b&k=3", 3)])
+def test_client_says_how_many_labels_it_wants(client, loop, query, top_k):
+    """Without a word as many as configured."""
+    assert ask(client, path="/predict" + query, body=JPEG, Content_Type="image/jpeg")[0].status == 200
+    assert loop.asked[0].top_k == top_k
+
+
+@pytest.mark.parametrize("k", ["0", "101", "-1", "1.0", "x", "", "%C2%B2", "9" * 5000])
+def test_wrong_k_is_400(client, loop, k):
+    """The range is told."""
+    response, answer = ask(client, path="/predict?k=" + k, body=JPEG, Content_Type="image/jpeg")
+    assert response.status == 400 and "1 to 100" in answer["error"]["message"] and not loop.asked
+
+
+def test_page_needs_nothing_from_elsewhere(client):
+    """A board without internet shows it; the browser is told to fetch and run nothing else."""
+    client.request("GET", "/")
+    response = client.getresponse()
+    page = response.read().decode("utf-8")
+    assert response.getheader("Content-Type") == "text/html; charset=utf-8"
+    assert "default-src 'none'" in response.getheader("Content-Security-Policy")
+    assert "//" not in page.replace("// ", "") and "src=" not in page
+    assert 'name="viewport"' in page and "<form>" in page and "innerHTML" not in page
 
 
 def test_connection_is_kept(client):
@@ -383,8 +431,8 @@ def test_connections_are_bounded(server, client):
 def test_slow_client_is_cut_off(monkeypatch, loop, no_thread_left):
     """Who sends a byte now and then is let go when a whole request should have been there."""
     monkeypatch.setattr(http_connection, "_READ_S", 0.5)
-    server = Server(HttpConfig(port=0), loop.ask, lambda: None)
-    address = server.start()
+    server = build_server(HttpConfig(port=0), loop)
+    address = listen(server)
     started_s = time.monotonic()
     with socket.create_connection(address, timeout=10) as connection, pytest.raises(OSError):
         for byte in b"POST /predict HTTP/1.1\r\nContent-Length: 1000\r\n\r\n" + bytes(1000):
@@ -432,20 +480,20 @@ def test_idle_connections_do_not_hold_up_the_stop(server, client):
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.100.2", "::", "board.local"])
-def test_other_machines_may_not_ask_yet(loop, host):
-    """Without tokens only this machine is served; the reason is told."""
+def test_other_machines_may_not_ask_without_a_token(loop, host):
+    """Without one only this machine is served; the reason is told."""
     with pytest.raises(ConfigError) as raised:
-        Server(HttpConfig(host=host), loop.ask, lambda: None)
+        build_server(HttpConfig(host=host), loop)
     assert raised.value.code == "http_public"
 
 
 def test_taken_port_is_told(server, loop):
     """Two agents cannot share a port; which setting to change is told."""
     with pytest.raises(ConfigError) as raised:
-        Server(HttpConfig(port=server.address[1]), loop.ask, lambda: None).start()
+        build_server(HttpConfig(port=server.address[1]), loop).start()
     assert raised.value.code == "http_port"
 
 
 def test_server_that_never_started_can_be_stopped(loop):
     """Stopping is always allowed."""
-    Server(HttpConfig(), loop.ask, lambda: None).stop()
+    build_server(HttpConfig(), loop).stop()

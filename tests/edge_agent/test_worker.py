@@ -7,13 +7,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from contract.artifacts import TensorSpec
 from edge_agent import frames
+from edge_agent.errors import RequestError
+from edge_agent.events import ARRAY
 from edge_agent.frames import receive, send
+from edge_agent.worker import Model
 
 MEMORY_BYTES = 512 * 1024 * 1024
 
@@ -48,7 +53,7 @@ class Program:
         return self.ask(dict(header, **changes))
 
     def classify(self, kind, body):
-        return self.ask({"do": frames.CLASSIFY, "key": 1, "kind": kind}, body)
+        return self.ask({"do": frames.CLASSIFY, "key": 1, "kind": kind, "top_k": None}, body)
 
     def close(self):
         self.connection.close()
@@ -267,3 +272,14 @@ def test_ctrl_c_is_for_the_agent_alone(program, tiny_files, golden):
 def test_headers_are_plain_json(program, tiny_files):
     """Nothing is pickled between the two processes."""
     assert json.loads(json.dumps(program.load(tiny_files)))["is"] == frames.READY
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_array_of_no_numbers_is_the_clients_mistake(value):
+    """A model that is given NaN answers NaN; that must not look like a broken model."""
+    spec = TensorSpec("x", (1, 2), "float32")
+    model = Model.__new__(Model)
+    model.classifier = SimpleNamespace(inputs=(spec,), run=lambda tensor: tensor)
+    with pytest.raises(RequestError, match="NaN or infinity") as raised:
+        model.answer(ARRAY, np.array([1, value], np.float32).tobytes(), None)
+    assert raised.value.code == "bad_input"

@@ -52,7 +52,7 @@ class FakeWorker:
     def test(self, golden: Path, _timeout_s: float) -> None:
         self.golden = golden
 
-    def submit(self, key: int, kind: str, payload: bytes) -> None:
+    def submit(self, key: int, kind: str, payload: bytes, _top_k: Optional[int] = None) -> None:
         self.jobs.append((key, kind, payload))
 
     def stop(self) -> None:

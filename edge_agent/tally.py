@@ -1,0 +1,102 @@
+"""What the agent has answered so far: the counters behind /metrics, and whether the model answers at all."""
+
+import bisect
+import collections
+import threading
+from dataclasses import replace
+from typing import Callable, Counter, List, Optional, Tuple, Union
+
+from contract.messages import Prediction, Problem
+from edge_agent.events import InferenceAsked
+
+OK = "ok"
+NO_BACKEND = "none"
+SLOW, CROWDED = "slow", "crowded"
+BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_PROBLEM_LASTS_S = 30.0
+# These say nothing about the model: the client was wrong, or there was no room.
+_NOT_THE_MODEL = ("bad_image", "bad_input", "busy", "no_model")
+
+
+class Histogram:
+    """How often something took how long; not safe between threads.
+
+    Attributes:
+        counts: for each of `BUCKETS_S` how many took at most that long and longer than the one before; the
+            last one counts what took longer than all.
+        sum_s: how long everything took together.
+    """
+
+    def __init__(self) -> None:
+        self.counts: List[int] = [0] * (len(BUCKETS_S) + 1)
+        self.sum_s = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Count one."""
+        self.counts[bisect.bisect_left(BUCKETS_S, seconds)] += 1
+        self.sum_s += seconds
+
+
+class Tally:
+    """Counters that only rise. Any thread may count.
+
+    Attributes:
+        predictions: answered requests by (source, backend, result); a result is "ok" or a problem's code.
+        responses: HTTP responses by status.
+        cut: connections that were ended without serving them, by reason.
+        total: from a request's arrival to its answer.
+        inference: the model alone.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """Begin at zero; `clock` returns seconds that never jump."""
+        self._clock = clock
+        self.started_s = clock()
+        self.lock = threading.Lock()
+        self.predictions: Counter[Tuple[str, str, str]] = collections.Counter()
+        self.responses: Counter[int] = collections.Counter()
+        self.cut: Counter[str] = collections.Counter({SLOW: 0, CROWDED: 0})
+        self.total, self.inference = Histogram(), Histogram()
+        self._problem: Optional[Problem] = None
+        self._problem_s = 0.0
+
+    def watch(self, asked: InferenceAsked) -> InferenceAsked:
+        """Return the same question, whose answer will be counted."""
+
+        def answer(result: Union[Prediction, Problem]) -> None:
+            self._count(asked.source, result)
+            asked.answer(result)
+
+        return replace(asked, answer=answer)
+
+    def count_response(self, status: int) -> None:
+        """An HTTP client got an answer."""
+        with self.lock:
+            self.responses[status] += 1
+
+    def count_cut(self, reason: str) -> None:
+        """An HTTP client was let go: SLOW or CROWDED."""
+        with self.lock:
+            self.cut[reason] += 1
+
+    def model_problem(self) -> Optional[Problem]:
+        """Return why the newest answer failed, if that was the model's doing and not long ago."""
+        with self.lock:
+            is_new = self._clock() - self._problem_s < _PROBLEM_LASTS_S
+            return self._problem if is_new else None
+
+    def uptime_s(self) -> float:
+        """Return seconds since the start."""
+        return self._clock() - self.started_s
+
+    def _count(self, source: str, result: Union[Prediction, Problem]) -> None:
+        with self.lock:
+            if isinstance(result, Problem):
+                self.predictions[source, NO_BACKEND, result.code] += 1
+                if result.code not in _NOT_THE_MODEL:
+                    self._problem, self._problem_s = result, self._clock()
+                return
+            self.predictions[source, result.backend, OK] += 1
+            self.total.observe(result.latency_ms.total / 1000)
+            self.inference.observe(result.latency_ms.inference / 1000)
+            self._problem = None

@@ -1,0 +1,56 @@
+"""A whole agent with the tiny model and its inference process, in a thread; its broker is never there."""
+
+import contextlib
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import Any, Iterator
+
+from edge_agent.agent import Agent
+from edge_agent.config import AgentConfig, HttpConfig, InferenceConfig, MqttConfig
+from edge_agent.events import StopAsked
+from tests.fakes.board import Board
+
+PATIENCE_S = 60
+
+
+def take_free_port() -> int:
+    """Return a port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def configure(folder: Path, queue: int = 64, **http: Any) -> AgentConfig:
+    """Return the settings of an agent whose state lies in `folder`."""
+    mqtt = MqttConfig(port=take_free_port(), reconnect_min_s=60)
+    http_config = HttpConfig(**{"port": take_free_port(), **http})
+    return AgentConfig(
+        "board-a", str(folder), "unused", mqtt=mqtt, http=http_config, inference=InferenceConfig(queue=queue)
+    )
+
+
+def is_up(agent: Agent, is_installed: bool) -> bool:
+    """Say whether the agent listens, and answers if it has a model."""
+    return bool(agent._http) and (not is_installed or agent._why_not_ready() is None)
+
+
+@contextlib.contextmanager
+def run_agent(config: AgentConfig, is_installed: bool = True) -> Iterator[Agent]:
+    """Run an agent until the block is left; with a model it answers when the block begins."""
+    board = Board(Path(config.state_dir))
+    if is_installed:
+        board.install()
+    agent = Agent(config, board.publisher.root)
+    thread = threading.Thread(target=agent.run)
+    thread.start()
+    try:
+        until_s = time.monotonic() + PATIENCE_S
+        while time.monotonic() < until_s and not is_up(agent, is_installed):
+            time.sleep(0.02)
+        yield agent
+    finally:
+        agent.mailbox.put(StopAsked())
+        thread.join()
