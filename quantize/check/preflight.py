@@ -79,6 +79,8 @@ class Check:
             "parameters": {
                 "on_chip_bytes": self.memory.on_chip_bytes,
                 "streamed_bytes": self.memory.streamed_bytes,
+                "split_is_estimate": not self.memory.fits,
+                "ops_of_unknown_size": list(self.memory.unknown),
             },
             "activation_bytes_per_tile": self.memory.activation_bytes_per_tile,
             "activation_limit_bytes_per_tile": ACTIVATION_LIMIT_BYTES_PER_TILE,

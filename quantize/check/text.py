@@ -110,11 +110,15 @@ def _line(found: Check, index: int) -> str:
 
 def _memory(found: Check) -> str:
     memory = found.memory
+    about = "" if memory.fits else " (estimate)"
     lines = [
-        f"parameters   {memory.on_chip_bytes:>11,} bytes on the chip, {memory.streamed_bytes:,} streamed",
+        f"parameters   {memory.on_chip_bytes:>11,} bytes on the chip{about}, "
+        f"{memory.streamed_bytes:,} streamed",
         f"activations  {memory.activation_bytes_per_tile:>11,} bytes a tile (estimate), "
         f"limit {ACTIVATION_LIMIT_BYTES_PER_TILE:,}",
     ]
+    if memory.unknown:
+        lines.insert(1, f"{'':13}and constants of unknown size of {_count(len(memory.unknown))}")
     return "\n".join(lines)
 
 
