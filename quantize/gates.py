@@ -58,7 +58,7 @@ def _tell_cpu_ops(forecast: Check) -> tuple[str, str, str] | None:
         return None
     first = forecast.row(forecast.first_blocking)
     what = f"{forecast.cpu_ops} of {len(forecast.operators)} operators stay on the CPU"
-    return what, f"{first['op']} in {first['layer'] or first['tensor']}: {first['reason']}", str(first["fix"])
+    return what, f"{first['op']} in {first['place']}: {first['reason']}", str(first["fix"])
 
 
 def require_mapped(job: Job, ops: tuple[int, int]) -> None:
