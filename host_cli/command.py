@@ -14,6 +14,8 @@ from host_cli.errors import CommandError
 
 INTERRUPTED = 130
 
+_INSTALL = "install the program with what it needs, such as pip install '.[quantize]' or '.[deploy]'"
+
 
 def run(app: typer.Typer, argv: Sequence[str] | None = None) -> int:
     """Run `app` and return its exit code: 0, or what host_cli.errors says, or 130 after Ctrl-C."""
@@ -22,22 +24,29 @@ def run(app: typer.Typer, argv: Sequence[str] | None = None) -> int:
     verbose = "-vv" in arguments
     arguments = [argument for argument in arguments if argument != "-vv"]
     try:
-        return app(arguments, standalone_mode=False) or 0
+        exit_code = app(arguments, standalone_mode=False) or 0
+        if exit_code == INTERRUPTED:
+            raise KeyboardInterrupt
     except CommandError as error:
         _explain(error.code, error.what, error.where, error.hint, as_json)
         exit_code = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         print("stopped by Ctrl-C", file=sys.stderr)
-        return INTERRUPTED
+        exit_code = INTERRUPTED
+    except ModuleNotFoundError as error:
+        _explain("failed", f"the package {error.name} is not installed", _program(), _INSTALL, as_json)
+        exit_code = 1
     except OSError as error:
-        where = str(error.filename or Path(sys.argv[0]).name)
+        where = str(error.filename or _program())
         _explain(
             "failed", error.strerror or str(error), where, "check the path, its rights and the disk", as_json
         )
         exit_code = 1
     except TyperException as error:
-        command = getattr(getattr(error, "ctx", None), "command_path", None) or Path(sys.argv[0]).name
-        _explain("wrong_usage", error.format_message(), command, f"{command} --help", as_json)
+        command = getattr(getattr(error, "ctx", None), "command_path", None) or _program()
+        # Without any argument the help has been printed, and there is no message.
+        what = error.format_message() or "no command was given"
+        _explain("wrong_usage", what, command, f"{command} --help", as_json)
         exit_code = error.exit_code
     except Exception as error:
         if verbose:
@@ -51,6 +60,10 @@ def run(app: typer.Typer, argv: Sequence[str] | None = None) -> int:
 def print_result(result: dict[str, Any], text: str, as_json: bool) -> None:
     """Print a command's result on stdout: one JSON object, or text for a person."""
     print(json.dumps(result) if as_json else text, flush=True)
+
+
+def _program() -> str:
+    return Path(sys.argv[0]).name
 
 
 def _explain(code: str, what: str, where: str, hint: str, as_json: bool) -> None:

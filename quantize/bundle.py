@@ -21,12 +21,27 @@ def require_target(target: Path) -> None:
     """Refuse a place where a bundle must not be written, before any work is done.
 
     Raises:
-        WrongUsage: it is a file, or a folder with something else in it.
+        WrongUsage: it is a file, a folder with something else in it, or one that cannot be replaced.
     """
+    if target.is_mount() or target.resolve() == Path.cwd():
+        hint = f"give a folder inside it: -o {target / 'build'}"
+        raise WrongUsage("a bundle replaces its folder, which this one does not allow", str(target), hint)
+    require_writable(target)
     if target.is_dir() and (target / BUNDLE_FILE).is_file():
         return
     if target.is_symlink() or (target.exists() and not (target.is_dir() and not any(target.iterdir()))):
         raise WrongUsage("there is something else already", str(target), "give a new folder with -o")
+
+
+def require_writable(place: Path) -> None:
+    """Refuse a place where nothing can be written, before any work is done.
+
+    Raises:
+        WrongUsage: the nearest folder above it is none, or may not be written to.
+    """
+    there = next(parent for parent in place.absolute().parents if parent.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        raise WrongUsage("nothing can be written there", str(there), "give a folder you may write to")
 
 
 def write_bundle(target: Path, files: Mapping[str, bytes]) -> None:

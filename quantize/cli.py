@@ -18,6 +18,14 @@ from host_cli.errors import GateNotMet, WrongUsage
 DEFAULT_COMMAND = "convert"
 
 
+class Pixels(str, Enum):
+    """What the model was trained to see in place of pixels from 0 to 255."""
+
+    unit = "0..1"
+    symmetric = "-1..1"
+    plain = "0..255"
+
+
 class Io(str, Enum):
     """What the model takes and gives."""
 
@@ -46,9 +54,14 @@ class _DefaultCommand(TyperGroup):
     """Takes `quantize MODEL.keras ...` as `quantize convert MODEL.keras ...`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if args and args[0] not in self.commands and args[0] != "--help":
+        if args and args[0] != "--help" and not self._is_command(args[0]):
             args = [DEFAULT_COMMAND, *args]
         return super().parse_args(ctx, args)
+
+    def _is_command(self, word: str) -> bool:
+        """Tell a command, or a word that can only be a misspelt one, from a file or an option."""
+        is_file = bool(Path(word).suffix) or Path(word).exists()
+        return word in self.commands or not (is_file or word.startswith("-"))
 
 
 app = typer.Typer(
@@ -62,6 +75,11 @@ app = typer.Typer(
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Data = Annotated[
     Path, typer.Option(metavar="FILE", help="Held-out pictures: .npz with x uint8 (N,H,W,C) and y (N,).")
+]
+
+PixelRange = Annotated[
+    Pixels | None,
+    typer.Option(metavar="RANGE", help="What the model takes: 0..1, -1..1, 0..255; else run.json, 0..1."),
 ]
 
 
@@ -80,6 +98,7 @@ def convert_command(
     labels: Annotated[
         Path | None, typer.Option(metavar="FILE", help="One label a line; else run.json tells.")
     ] = None,
+    pixels: PixelRange = None,
     calibration_samples: Annotated[
         int, typer.Option(min=1, metavar="N", help="Samples that set the ranges.")
     ] = 200,
@@ -136,6 +155,7 @@ def convert_command(
             data=data,
             out=out.absolute(),
             labels=labels,
+            pixels=pixels and pixels.value,
             calibration_samples=calibration_samples,
             seed=seed,
             io=io.value,
@@ -207,6 +227,7 @@ def reweight_command(
     data: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Held-out pictures as for a bundle; for NEW.keras.")
     ] = None,
+    pixels: PixelRange = None,
     as_json: AsJson = False,
 ) -> None:
     """Put new weights into a compiled model without the compiler (experimental: never run on a board)."""
@@ -214,7 +235,7 @@ def reweight_command(
     from quantize.reweight_files import reweight_files
 
     print(EXPERIMENTAL, file=sys.stderr)
-    found = reweight_files(weights, template, out.absolute(), data)
+    found = reweight_files(weights, template, out.absolute(), data, pixels and pixels.value)
     print_result(found.to_json(), found.to_text(), as_json)
 
 

@@ -84,7 +84,8 @@ class _Classifier:
 def compare_files(first: Path, second: Path, data: Path) -> Difference:
     """Run two classifiers on the same pictures.
 
-    Pixels become inputs as `preprocessing.json` beside either file says; without one they are scaled to 0..1.
+    Pixels become inputs as `preprocessing.json` beside the file says, else as that beside the other one says;
+    without any they are scaled to 0..1.
 
     Raises:
         WrongUsage: a file is no classifier, or the two and the pictures do not fit each other.
@@ -92,15 +93,14 @@ def compare_files(first: Path, second: Path, data: Path) -> Difference:
     """
     a, b = _load(first), _load(second)
     samples = load_images(data)
-    for one in (a, b):
-        height, width, channels = one.entry.shape[1:]
-        require_fit(samples, (height, width, channels), one.result.shape[-1], str(data))
     if a.result.shape[-1] != b.result.shape[-1]:
         what = f"{a.result.shape[-1]} classes in A, {b.result.shape[-1]} in B"
         raise WrongUsage(what, f"{first} and {second}", "give two models of the same classes")
-    preprocessing = _find_preprocessing(a, b)
-    scores_a = _run(a, samples.images, preprocessing)
-    scores_b = _run(b, samples.images, preprocessing)
+    for one in (a, b):
+        height, width, channels = one.entry.shape[1:]
+        require_fit(samples, (height, width, channels), one.result.shape[-1], str(data))
+    scores_a = _run(a, samples.images, _find_preprocessing(a, b))
+    scores_b = _run(b, samples.images, _find_preprocessing(b, a))
     apart = float(np.abs(_to_real(scores_a, a.result) - _to_real(scores_b, b.result)).max())
     step = max(a.result.scale, b.result.scale)
     return Difference(
@@ -135,15 +135,15 @@ def _is_usable(tensor: Tensor) -> bool:
     )
 
 
-def _find_preprocessing(a: _Classifier, b: _Classifier) -> Preprocessing:
-    for path in (one.path.parent / PREPROCESSING for one in (a, b)):
+def _find_preprocessing(one: _Classifier, other: _Classifier) -> Preprocessing:
+    for path in (each.path.parent / PREPROCESSING for each in (one, other)):
         if path.is_file():
             try:
                 return decode(Preprocessing, path.read_bytes())
             except (OSError, ContractError) as error:
                 raise WrongUsage(f"cannot use it: {error}"[:200], str(path), "remove it") from error
-    height, width, channels = a.entry.shape[1:]
-    return plain_preprocessing((height, width, channels), a.path)
+    height, width, channels = one.entry.shape[1:]
+    return plain_preprocessing((height, width, channels), one.path)
 
 
 def _run(one: _Classifier, images: Pixels, preprocessing: Preprocessing) -> Array:

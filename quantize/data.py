@@ -3,7 +3,8 @@
 import hashlib
 import re
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,13 @@ MAX_LABEL_FILE_BYTES = 1024 * 1024
 
 Pixels = NDArray[np.uint8]
 Indices = NDArray[np.int64]
+
+# What the pixels 0 to 255 become: real value = pixel * scale + offset.
+PIXEL_RANGES: Mapping[str, tuple[float, float]] = {
+    "0..1": (1 / 255, 0.0),
+    "-1..1": (2 / 255, -1.0),
+    "0..255": (1.0, 0.0),
+}
 
 _ARRAYS = "store x as uint8 (N, H, W, C), 0 to 255, and y as whole numbers (N,): numpy.savez(FILE, x=x, y=y)"
 
@@ -42,8 +50,8 @@ def require_fit(data: LabelledImages, input_shape: tuple[int, int, int], classes
         what = f"the pictures are {data.images.shape[1:]}, the model takes {input_shape}"
         raise WrongUsage(what, where, "resize the pictures to (height, width, channels) of the model")
     if data.labels.min() < 0 or data.labels.max() >= classes:
-        what = f"labels run from {data.labels.min()} to {data.labels.max()}"
-        raise WrongUsage(what, where, f"the model knows classes 0 to {classes - 1}")
+        what = f"y runs from {data.labels.min()} to {data.labels.max()}, the model knows 0 to {classes - 1}"
+        raise WrongUsage(what, where, "number the classes from 0, in the order the model was trained with")
 
 
 @dataclass(frozen=True)
@@ -67,11 +75,16 @@ def load_images(path: Path) -> LabelledImages:
         if size > MAX_DATA_BYTES:
             raise WrongUsage(f"the data would take {size} bytes", str(path), "give fewer pictures")
         with np.load(path, allow_pickle=False) as arrays:
+            names = arrays.files
             # A member that is no array comes back as bytes; an array of bytes has the wrong dtype.
             images, labels = np.asarray(arrays["x"]), np.asarray(arrays["y"])
     except KeyError as error:
-        raise WrongUsage(f"an array is missing: {error}", str(path), _ARRAYS) from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
+        what = f"x or y is missing among its arrays: {', '.join(names) or 'there are none'}"[:200]
+        raise WrongUsage(what, str(path), _ARRAYS) from error
+    except OSError as error:
+        what = f"cannot read the data: {error.strerror or error}"
+        raise WrongUsage(what, str(path), "--data takes an .npz file of pictures and classes") from error
+    except (ValueError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
         raise WrongUsage(f"not a readable .npz file: {error}"[:200], str(path), _ARRAYS) from error
     return _checked(images, labels, str(path))
 
@@ -86,7 +99,11 @@ def _checked(images: NDArray[Any], labels: NDArray[Any], where: str) -> Labelled
 
 
 def load_card(
-    model: Path, labels_file: Path | None, input_shape: tuple[int, int, int], classes: int
+    model: Path,
+    labels_file: Path | None,
+    input_shape: tuple[int, int, int],
+    classes: int,
+    pixels: str | None = None,
 ) -> ModelCard:
     """Collect what is known of a model: `run.json` beside it, else labels from a file and plain scaling.
 
@@ -96,6 +113,7 @@ def load_card(
             the numbers of the classes.
         input_shape: height, width, channels of the model's input.
         classes: how many scores the model gives.
+        pixels: what pixels become, one of PIXEL_RANGES; goes before `run.json`. With neither: 0..1.
 
     Raises:
         WrongUsage: a file is there but wrong, or does not fit the model.
@@ -113,7 +131,9 @@ def load_card(
     card = ModelCard(
         name=run.name if run else plain_name(model.stem),
         labels=labels,
-        preprocessing=run.preprocessing if run else plain_preprocessing(input_shape, model),
+        preprocessing=_with_range(
+            run.preprocessing if run else plain_preprocessing(input_shape, model), pixels
+        ),
     )
     about = card.preprocessing
     if (about.height, about.width, about.channels) != input_shape:
@@ -139,6 +159,13 @@ def plain_preprocessing(input_shape: tuple[int, int, int], model: Path) -> Prepr
         raise WrongUsage(
             f"the model's input is no picture: {error}", str(model), "use height, width and 1 or 3 channels"
         ) from error
+
+
+def _with_range(about: Preprocessing, pixels: str | None) -> Preprocessing:
+    if pixels is None:
+        return about
+    scale, offset = PIXEL_RANGES[pixels]
+    return replace(about, scale=scale, offset=offset)
 
 
 def load_run(model: Path) -> RunRecord | None:

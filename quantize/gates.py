@@ -30,7 +30,23 @@ def warn_of_mapping(job: Job, forecast: Check) -> None:
     blocked = _tell_cpu_ops(forecast)
     warnings = [f"{blocked[0]}; {blocked[1]}", *forecast.warnings] if blocked else forecast.warnings
     for warning in warnings:
-        print(textwrap.fill(f"warning: {warning}", _COLUMNS, subsequent_indent="  "), file=sys.stderr)
+        _warn(warning)
+
+
+def warn_of_guessing(found: Comparison, card: ModelCard) -> None:
+    """Tell that the float model is no better than always the same answer: often it takes other pixels."""
+    often = found.confusion_before.sum(axis=1)
+    if found.before > often.max() / found.samples:
+        return
+    _warn(
+        f"the float model is right on {found.before * 100:.1f} % of the pictures, no better than always "
+        f"answering {card.labels[often.argmax()][:40]!r}. If it was trained well, it takes other pixels: "
+        "--pixels 0..255 for a model that rescales by itself, --pixels=-1..1 for one like MobileNet"
+    )
+
+
+def _warn(text: str) -> None:
+    print(textwrap.fill(f"warning: {text}", _COLUMNS, subsequent_indent="  "), file=sys.stderr)
 
 
 def _tell_cpu_ops(forecast: Check) -> tuple[str, str, str] | None:
@@ -42,7 +58,7 @@ def _tell_cpu_ops(forecast: Check) -> tuple[str, str, str] | None:
         return None
     first = forecast.row(forecast.first_blocking)
     what = f"{forecast.cpu_ops} of {len(forecast.operators)} operators stay on the CPU"
-    return what, f"{first['op']} in {first['layer'] or first['tensor']}: {first['reason']}", str(first["fix"])
+    return what, f"{first['op']} in {first['place']}: {first['reason']}", str(first["fix"])
 
 
 def require_mapped(job: Job, ops: tuple[int, int]) -> None:
@@ -58,12 +74,12 @@ def require_mapped(job: Job, ops: tuple[int, int]) -> None:
 
 
 def require_accuracy(job: Job, found: Comparison, card: ModelCard) -> None:
-    """Refuse a model that lost too much, over all or in a class.
+    """Refuse a re-weighted model that lost too much, over all or in a class.
 
     Raises:
         GateNotMet: it did.
     """
     loss = find_loss(found, job.max_drop, job.max_class_drop, card.labels)
     if loss is not None:
-        hint = "give more --calibration-samples of the kind the model will see, or allow more with --max-drop"
+        hint = "say what it takes with --pixels; or it needs a real compile: quantize MODEL.keras"
         raise GateNotMet(loss, str(job.model), hint)

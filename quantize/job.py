@@ -9,7 +9,8 @@ class Job:
     """What to quantize, with what, and how strictly.
 
     Inputs: `model` (.keras), `data` (.npz), `labels` (one a line), `template` (an original .tflite and its
-    compiled form). Gates: `max_drop` and `max_class_drop` (shares, 0 to 1), `cpu_ops` (forbid, warn, allow).
+    compiled form). `pixels` is what their 0 to 255 becomes, of data.PIXEL_RANGES; None: as run.json says, or
+    0..1. Gates: `max_drop` and `max_class_drop` (shares, 0 to 1), `cpu_ops` (forbid, warn, allow).
     `io` is the dtype of input and output; a template keeps its own.
     `min_runtime` is the Edge TPU runtime version to compile for, 10 to 14. `oldest_runtime` is a Python with
     TensorFlow Lite 2.5 that answers the golden samples too. `report` is a place for a copy of report.html.
@@ -19,6 +20,7 @@ class Job:
     data: Path
     out: Path
     labels: Path | None = None
+    pixels: str | None = None
     calibration_samples: int = 200
     seed: int = 0
     io: str = "uint8"

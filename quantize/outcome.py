@@ -9,6 +9,8 @@ from quantize.accuracy import Comparison
 from quantize.conversion import Converted
 from quantize.oldest_runtime import Agreement
 
+_NOT_ASKED = "TensorFlow Lite 2.5 was not asked (--oldest-runtime)"
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -50,7 +52,7 @@ class Outcome:
         """Return the same for a person, within 80 columns but for long paths."""
         about, found = self.manifest, self.accuracy
         tpu, cpu = self.ops
-        old = self.agreement.runtime if self.agreement else "not asked (--oldest-runtime)"
+        agreed = self.agreement and f"{self.agreement.runtime}, agrees"
         remedies = ", ".join(self.converted.remedies)
         return "\n".join(
             [
@@ -58,7 +60,7 @@ class Outcome:
                 f"  accuracy   {found.before:.4f} float, {found.after:.4f} int8, on {found.samples} samples",
                 f"  operators  {tpu} for the Edge TPU, {cpu} for the CPU; {_name_state(about)}",
                 *([f"  remedies   {remedies}"] if remedies else []),
-                f"  oldest     {old}",
+                f"  runtimes   {agreed or _NOT_ASKED}",
                 f"  bundle     {self.bundle}",
                 f"  report     {self.bundle / about.page.path}" if about.page else "",
             ]

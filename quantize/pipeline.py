@@ -4,18 +4,18 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from host_cli.errors import WrongUsage
+from host_cli.errors import Failed, WrongUsage
 from host_cli.files import write_bytes
 from host_cli.progress import progress
 from quantize import oldest_runtime
-from quantize.bundle import require_target, write_bundle
+from quantize.bundle import require_target, require_writable, write_bundle
 from quantize.check.preflight import Check, check
 from quantize.check.requirements import require
 from quantize.contents import CPU_MODEL, PAGE, build_bundle
 from quantize.conversion import Converted, make_int8
 from quantize.edgetpu import compiler
 from quantize.findings import Findings
-from quantize.gates import require_mapped, require_mapping, warn_of_mapping
+from quantize.gates import require_mapped, require_mapping, warn_of_guessing, warn_of_mapping
 from quantize.golden import GoldenSamples, pick_golden
 from quantize.job import Job
 from quantize.measurement import measure, measure_layers
@@ -40,6 +40,7 @@ def quantize(job: Job) -> Outcome:
     converted = make_int8(job, sources)
     forecast = _examine(job, converted.content)
     measured = measure(sources, converted.content)
+    warn_of_guessing(measured.accuracy, sources.card)
     converted, measured = recover(job, sources, converted, measured)
     if converted.remedies:
         forecast = _examine(job, converted.content)
@@ -59,7 +60,7 @@ def quantize(job: Job) -> Outcome:
     manifest, files = build_bundle(job, findings)
     write_bundle(job.out, files)
     if job.report is not None:
-        write_bytes(job.report, files[PAGE])
+        _copy_page(job.report, files[PAGE], job.out / PAGE)
     return Outcome(job.out, manifest, measured.accuracy, findings.ops, converted, agreement)
 
 
@@ -69,6 +70,16 @@ def _require_places(job: Job) -> None:
         oldest_runtime.require_python(job.oldest_runtime)
     if job.report is not None and job.report.is_dir():
         raise WrongUsage("this is a folder", str(job.report), "--report report.html")
+    if job.report is not None:
+        require_writable(job.report)
+
+
+def _copy_page(place: Path, page: bytes, original: Path) -> None:
+    try:
+        write_bytes(place, page)
+    except OSError as error:
+        hint = f"the bundle is complete, and its report is {original}"
+        raise Failed(f"cannot write the report: {error.strerror}", str(place), hint) from error
 
 
 def _find_compiler(job: Job) -> Path | None:

@@ -23,6 +23,7 @@ def build_recipe(job: Job, found: Findings) -> dict[str, Any]:
             role: {"file": path.name, "sha256": sha256_of(path)} for role, path in inputs.items() if path
         },
         "options": {
+            "pixels": job.pixels,
             "io": job.io if job.template is None else None,
             "calibration_samples": job.calibration_samples,
             "seed": job.seed,

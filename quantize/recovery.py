@@ -31,8 +31,8 @@ def recover(
     if converted.reweighted is None:
         print(f"{loss}: trying remedies", file=sys.stderr)
         for other, again in _remedied(job, sources, converted, measured):
+            print(f"{', '.join(other.remedies)}: {again.accuracy.after:.4f}", file=sys.stderr)
             if _find_loss(job, sources, again) is None:
-                print(f"{', '.join(other.remedies)}: {again.accuracy.after:.4f}", file=sys.stderr)
                 return other, again
     raise GateNotMet(loss, f"{job.model}: {_name_worst_layers(job, sources, converted)}", _hint(job))
 

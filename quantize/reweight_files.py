@@ -71,7 +71,9 @@ def _figures(accuracy: Comparison) -> dict[str, float]:
     }
 
 
-def reweight_files(weights: Path, template: tuple[Path, Path], out: Path, data: Path | None) -> Outcome:
+def reweight_files(
+    weights: Path, template: tuple[Path, Path], out: Path, data: Path | None, pixels: str | None = None
+) -> Outcome:
     """Write `out`/N.tflite and `out`/N_edgetpu.tflite, N being the name of `weights`.
 
     Args:
@@ -80,6 +82,7 @@ def reweight_files(weights: Path, template: tuple[Path, Path], out: Path, data: 
         template: the original .tflite file and what edgetpu_compiler made of it.
         out: a folder.
         data: held-out pictures, .npz; they measure a .keras file's ranges and accuracy.
+        pixels: what a .keras file takes in their place, of data.PIXEL_RANGES; None: see Job.
 
     Raises:
         WrongUsage: an input cannot be used, or a file would be written over.
@@ -95,7 +98,8 @@ def reweight_files(weights: Path, template: tuple[Path, Path], out: Path, data: 
     original, compiled = (read_model_file(path) for path in template)
     learned = learn(original, compiled, str(template[1]))
     if data is not None:
-        found, accuracy = _from_keras(weights, data, original, learned)
+        job = Job(model=weights, data=data, out=out, pixels=pixels)
+        found, accuracy = _from_keras(job, original, learned)
     else:
         found, accuracy = reweight_int8(read_model_file(weights), learned, str(weights)), None
     for name, content in zip(names, (found.content, found.compiled), strict=True):
@@ -116,9 +120,7 @@ def _require_free(out: Path, names: tuple[str, str], inputs: tuple[Path, ...]) -
             )
 
 
-def _from_keras(
-    weights: Path, data: Path, original: bytes, template: Template
-) -> tuple[Reweighted, Comparison]:
+def _from_keras(job: Job, original: bytes, template: Template) -> tuple[Reweighted, Comparison]:
     # Only Keras models need these, and they bring TensorFlow.
     from quantize.convert.prepare import prepare
     from quantize.convert.ptq import convert_float, to_real
@@ -126,12 +128,11 @@ def _from_keras(
     from quantize.measurement import measure
     from quantize.sources import load_sources
 
-    job = Job(model=weights, data=data, out=weights.parent)
     sources = load_sources(job)
     samples = to_real(sources.data.images[sources.calibration], sources.card.preprocessing)
-    float32 = convert_float(prepare(sources.model, str(weights)).model)
+    float32 = convert_float(prepare(sources.model, str(job.model)).model)
     with progress("measure the ranges", len(samples), "samples") as advance:
-        found = reweight_float(float32, original, template, samples, str(weights), advance)
+        found = reweight_float(float32, original, template, samples, str(job.model), advance)
     measured = measure(sources, found.content)
     require_accuracy(job, measured.accuracy, sources.card)
     return found, measured.accuracy

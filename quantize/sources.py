@@ -39,7 +39,7 @@ def load_sources(job: Job) -> Sources:
     data = load_images(job.data)
     model = load_keras(job.model)
     shape, classes = ptq.input_shape(model), ptq.count_classes(model)
-    card = load_card(job.model, job.labels, shape, classes)
+    card = load_card(job.model, job.labels, shape, classes, job.pixels)
     require_fit(data, shape, classes, str(job.data))
     calibration = pick_balanced(data.labels, job.calibration_samples, job.seed)
     held_out = np.setdiff1d(np.arange(len(data.labels)), calibration)

@@ -130,7 +130,8 @@ pictures of noise, and checked. The table says what converts and where `quantize
 to run, by count. It says nothing of accuracy, and no Edge TPU and no compiler ran any of it. An input smaller
 than the architecture's own was for time's sake.
 
-Made by `python scripts/applications_table.py` with {versions}, on {machine}.
+Made by `python scripts/applications_table.py`, the largest with `--limit-s 500`,
+with {versions}, on {machine}.
 
 | {" | ".join(COLUMNS)} |
 |{"---|" * len(COLUMNS)}"""

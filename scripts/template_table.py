@@ -17,7 +17,7 @@ import numpy as np
 
 from host_cli.errors import CommandError, GateNotMet
 from quantize.edgetpu.layout import layer_bytes
-from quantize.edgetpu.template import Template, learn, rewrite
+from quantize.edgetpu.template import Template, learn, rewrite, survey
 from quantize.tflite_model import TfliteModel
 
 COLUMNS = (
@@ -28,6 +28,7 @@ COLUMNS = (
     "Layer bytes that differ",
     "Bytes of no layer",
 )
+REFUSED_COLUMNS = ("Compiled file", "Layers byte for byte", "Layers not found", "Why it is no template")
 CROSS_COLUMNS = ("Template", "Weights of", "Parameter bytes", "differ in the template", "differ regenerated")
 
 
@@ -41,15 +42,37 @@ class Learned:
     template: Template
 
 
-def learn_pairs(folder: Path) -> list[Learned]:
-    """Make a template of every pair that the folder's pairs.json lists."""
-    found = []
+@dataclass(frozen=True)
+class Refused:
+    """A recorded pair that is no template: why not, and the layers of it that were found or not."""
+
+    name: str
+    why: str
+    found: str = "none"
+    missing: str = "all"
+
+
+def learn_pairs(folder: Path) -> list[Learned | Refused]:
+    """Make a template of every pair that the folder's pairs.json lists, where that is possible."""
+    found: list[Learned | Refused] = []
     for pair in json.loads((folder / "pairs.json").read_text())["pairs"]:
         original = (folder / pair["original_file"]).read_bytes()
         compiled = (folder / pair["compiled_file"]).read_bytes()
-        template = learn(original, compiled, pair["compiled_file"])
-        found.append(Learned(pair["compiled_file"], pair["original_file"], original, template))
+        try:
+            template = learn(original, compiled, pair["compiled_file"])
+            found.append(Learned(pair["compiled_file"], pair["original_file"], original, template))
+        except CommandError as error:
+            found.append(look_into(original, compiled, pair["compiled_file"], error.what))
     return found
+
+
+def look_into(original: bytes, compiled: bytes, name: str, why: str) -> Refused:
+    """Count the layers of a pair that is no template."""
+    try:
+        located = survey(original, compiled, name)
+    except CommandError:
+        return Refused(name, why)
+    return Refused(name, why, str(len(located.places)), str(len(located.missing)))
 
 
 def count_wrong_bytes(learned: Learned) -> int:
@@ -109,8 +132,10 @@ def describe_refusal(one: Learned, other: Learned) -> str:
     return "accepted"
 
 
-def build_tables(pairs: list[Learned]) -> str:
+def build_tables(found: list[Learned | Refused]) -> str:
     """Return everything that is printed."""
+    pairs = [pair for pair in found if isinstance(pair, Learned)]
+    refused = [(_short(p.name), p.found, p.missing, p.why) for p in found if isinstance(p, Refused)]
     lines = [*_table(COLUMNS, [describe(pair) for pair in pairs]), ""]
     crossed = [
         (row, describe_refusal(one, other))
@@ -118,6 +143,8 @@ def build_tables(pairs: list[Learned]) -> str:
         if (row := describe_cross(one, other)) is not None
     ]
     lines.extend(_table((*CROSS_COLUMNS, "Re-weighting it"), [(*row, verdict) for row, verdict in crossed]))
+    if refused:
+        lines.extend(("", *_table(REFUSED_COLUMNS, refused)))
     return "\n".join(lines)
 
 

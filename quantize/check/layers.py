@@ -1,7 +1,7 @@
 """Finds the Keras layer that an operator was made from, by the names that the converter left. Pure rules."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from quantize.tflite_model import Operator, TfliteModel
 
@@ -21,6 +21,9 @@ _NUMBER = re.compile(r"_?\d+$")
 # `quantize` lets every scope end in this, so that a number which tracing adds (`conv2d_1._2`) cannot be taken
 # for the layer's own.
 LAYER_MARK = "."
+# So far back a layer's name still helps to find an operator that has none.
+NEAR = 10
+
 _MARKED = re.compile(r"([^/;]+)\.(?:_\d+)?(?=/)")
 # Keras 3 gives every scope this number when a model is called again, as it is for converting it.
 _CALLED_AGAIN = "_1"
@@ -33,6 +36,20 @@ def name_layers(model: TfliteModel) -> tuple[str | None, ...]:
     if all(layer.endswith(_CALLED_AGAIN) for layer in named):
         return tuple(None if layer is None else layer.removesuffix(_CALLED_AGAIN) for layer in found)
     return tuple(found)
+
+
+def layer_before(layers: Sequence[str | None], index: int) -> str | None:
+    """Return the nearest named layer shortly before an operator; None if there is none."""
+    return next((layer for layer in reversed(layers[max(0, index - NEAR) : index]) if layer), None)
+
+
+def tell_places(operators: Sequence[Operator], layers: Sequence[str | None]) -> tuple[str, ...]:
+    """Say of each operator where it is: its layer, `after` the one before it, or else its tensor."""
+    before = (layer_before(layers, index) for index in range(len(layers)))
+    return tuple(
+        layer or (f"after {near}" if near else operator.short_tensor)
+        for operator, layer, near in zip(operators, layers, before, strict=True)
+    )
 
 
 def find_layer(name: str) -> str | None:

@@ -1,14 +1,13 @@
 """How much of the Edge TPU's memory a model's parameters and activations will take. Pure arithmetic."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from quantize.check.activations import estimate_activations
 from quantize.check.placement import Placement
-from quantize.edgetpu.constants import table_size
+from quantize.edgetpu.constants import is_map, is_plain_joint, may_bring_constants, table_size
 from quantize.edgetpu.layout import BLOCK, WEIGHT_OPS, has_weights, layer_size, usual_variant
-from quantize.tflite_model import Operator, Tensor, TfliteModel
+from quantize.tflite_model import Operator, TfliteModel
 
 # What the compiler reports as free for a model with next to no parameters: 7.67 to 7.88 MiB.
 ON_CHIP_BYTES = int(7.67 * 1024 * 1024)
@@ -18,23 +17,26 @@ _ROUND_CHANNELS = 16
 _ARITHMETIC = ("ADD", "MUL")
 # A layer with this many inputs for each output is streamed although there is room; one with 4,096 is not.
 _STREAMED_INPUTS = 16_384
-# They move channels about with matrices of ones and zeros, unless the channels come in blocks of 4.
-_JOINTS = ("CONCATENATION", "SPLIT", "PACK", "SLICE", "STRIDED_SLICE")
-_WITH_TABLES = ("UNIDIRECTIONAL_SEQUENCE_LSTM", "L2_NORMALIZATION", "LOGISTIC", "TANH", "RSQRT")
 
 
 @dataclass(frozen=True)
 class Memory:
     """Bytes of parameters kept on the chip, bytes streamed at every inference, activation bytes per tile.
 
-    `unknown` are the operators (indices) that may bring constants whose size is not known; if there are none,
-    the parameter bytes are exact. The activation bytes are a rough estimate.
+    `unknown` are the operators (indices) that may bring constants whose size is not known. If there are none,
+    the sum of both parameter figures is exact. So is each of them as long as `fits`: else the compiler keeps
+    what the program leaves room for, often less than is said here. The activation bytes are a rough estimate.
     """
 
     on_chip_bytes: int
     streamed_bytes: int
     activation_bytes_per_tile: int
     unknown: tuple[int, ...] = ()
+
+    @property
+    def fits(self) -> bool:
+        """Say whether there is room on the chip for all that the compiler would keep there."""
+        return self.on_chip_bytes < ON_CHIP_BYTES
 
 
 def estimate_memory(model: TfliteModel, placements: Sequence[Placement]) -> Memory:
@@ -68,14 +70,14 @@ def _parameter_bytes(operator: Operator) -> int:
         return table_size(operator)
     if operator.name in _ARITHMETIC:
         return table_size(operator)
-    if operator.name == "CONCATENATION" and not _is_plain_joint(operator):
-        return _joint_bytes(operator)
-    return 0
+    return _joint_bytes(operator)
 
 
 def _joint_bytes(operator: Operator) -> int:
     """Return the size of a dense layer of ones and zeros that puts vectors side by side; maps: not known."""
-    if not operator.outputs or any(_is_map(tensor) for tensor in operator.present):
+    if operator.name != "CONCATENATION" or is_plain_joint(operator) or not operator.outputs:
+        return 0
+    if any(is_map(tensor) for tensor in operator.present):
         return 0
     channels = _round_up(operator.outputs[0].elements, _ROUND_CHANNELS)
     blocks = sum(-(-tensor.elements // BLOCK) for tensor in operator.present)
@@ -90,24 +92,8 @@ def _is_streamed(operator: Operator) -> bool:
 def _is_unknown(operator: Operator) -> bool:
     """Say whether an operator may bring constants of a size that is not known."""
     if operator.name in WEIGHT_OPS:
-        return False
-    if operator.name in _JOINTS:
-        return not _is_plain_joint(operator) and not _joint_bytes(operator)
-    if operator.name == "RESHAPE":
-        return len({_is_map(tensor) for tensor in (*operator.present[:1], *operator.outputs)}) > 1
-    holds = any(tensor.is_constant and tensor.dtype != "INT32" for tensor in operator.present)
-    return holds or operator.name in _WITH_TABLES
-
-
-def _is_plain_joint(operator: Operator) -> bool:
-    """Say whether channels are moved in blocks of 4, for which no constants are needed."""
-    moving = [tensor for tensor in (*operator.present, *operator.outputs) if not tensor.is_constant]
-    return all(not tensor.shape or tensor.shape[-1] % BLOCK == 0 for tensor in moving)
-
-
-def _is_map(tensor: Tensor) -> bool:
-    """Say whether a tensor has more than one row or column."""
-    return math.prod(tensor.shape[1:-1]) > 1
+        return not has_weights(operator)
+    return may_bring_constants(operator) and not _joint_bytes(operator)
 
 
 def _aligned(size: int) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from quantize.check.layers import name_layers
+from quantize.check.layers import name_layers, tell_places
 from quantize.check.mapping import place
 from quantize.check.memory import Memory, estimate_memory
 from quantize.check.placement import NO_BLOCKER, NOT_SUPPORTED, VERSION_NOT_SUPPORTED, Placement
@@ -25,14 +25,15 @@ ACTIVATION_LIMIT_BYTES_PER_TILE = 192 * 1024
 class Check:
     """What the compiler would make of a file, operator by operator.
 
-    `layers` has each operator's Keras layer, None where no name tells it. `first_blocking` is the operator to
-    replace first, None if all run on the Edge TPU. `errors` would stop the compiler altogether, or leave
-    nothing for the Edge TPU; `warnings` would not.
+    `layers` has each operator's Keras layer, None where no name tells it; `places` say where it is all the
+    same. `first_blocking` is the operator to replace first, None if all run on the Edge TPU. `errors` would
+    stop the compiler altogether, or leave nothing for the Edge TPU; `warnings` would not.
     """
 
     operators: tuple[Operator, ...]
     placements: tuple[Placement, ...]
     layers: tuple[str | None, ...]
+    places: tuple[str, ...]
     first_blocking: int | None
     memory: Memory
     errors: tuple[str, ...]
@@ -79,6 +80,8 @@ class Check:
             "parameters": {
                 "on_chip_bytes": self.memory.on_chip_bytes,
                 "streamed_bytes": self.memory.streamed_bytes,
+                "split_is_estimate": not self.memory.fits,
+                "ops_of_unknown_size": list(self.memory.unknown),
             },
             "activation_bytes_per_tile": self.memory.activation_bytes_per_tile,
             "activation_limit_bytes_per_tile": ACTIVATION_LIMIT_BYTES_PER_TILE,
@@ -100,6 +103,7 @@ class Check:
             "version": operator.version,
             "tensor": operator.tensor,
             "layer": self.layers[index],
+            "place": self.places[index],
             "target": placement.target,
             "status": placement.status,
             "reason": placement.reason,
@@ -116,10 +120,12 @@ def check(model: TfliteModel) -> Check:
     failures = () if model.is_compiled else find_load_failures(model)
     placements = _refuse(model, place(model), failures)
     memory = estimate_memory(model, placements)
+    layers = name_layers(model)
     return Check(
         operators=model.operators,
         placements=placements,
-        layers=name_layers(model),
+        layers=layers,
+        places=tell_places(model.operators, layers),
         first_blocking=_find_first_blocking(placements, failures),
         memory=memory,
         errors=_find_errors(model, placements, failures),

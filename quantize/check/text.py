@@ -4,15 +4,13 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterator
 
+from quantize.check.layers import layer_before
 from quantize.check.placement import NO_BLOCKER
 from quantize.check.preflight import ACTIVATION_LIMIT_BYTES_PER_TILE, Check
 
 COLUMNS = 80
 # Of operators that stay on the CPU for a reason of their own; --ops shows all.
 MAX_LISTED = 20
-
-# So far back a layer's name still helps to find an operator that has none.
-NEAR = 10
 
 _OPERATOR, _COUNT = 30, 7
 
@@ -60,10 +58,9 @@ def _first_blocking(found: Check) -> str:
 
 def _where(found: Check, index: int) -> str:
     """Name an operator's layer, or the nearest named one shortly before it."""
-    near = found.layers[max(0, index - NEAR) : index + 1]
-    if near[-1]:
-        return f"layer {near[-1]}"
-    before = next((layer for layer in reversed(near) if layer), None)
+    if found.layers[index]:
+        return f"layer {found.layers[index]}"
+    before = layer_before(found.layers, index)
     return f"after layer {before}" if before else f"tensor {found.operators[index].short_tensor}"
 
 
@@ -110,11 +107,15 @@ def _line(found: Check, index: int) -> str:
 
 def _memory(found: Check) -> str:
     memory = found.memory
+    about = "" if memory.fits else " (estimate)"
     lines = [
-        f"parameters   {memory.on_chip_bytes:>11,} bytes on the chip, {memory.streamed_bytes:,} streamed",
+        f"parameters   {memory.on_chip_bytes:>11,} bytes on the chip{about}, "
+        f"{memory.streamed_bytes:,} streamed",
         f"activations  {memory.activation_bytes_per_tile:>11,} bytes a tile (estimate), "
         f"limit {ACTIVATION_LIMIT_BYTES_PER_TILE:,}",
     ]
+    if memory.unknown:
+        lines.insert(1, f"{'':13}and constants of unknown size of {_count(len(memory.unknown))}")
     return "\n".join(lines)
 
 

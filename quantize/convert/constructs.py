@@ -108,7 +108,9 @@ def require_usable(model: Any, where: str) -> None:
         first = found[0]
         more = f" (and {len(found) - 1} more layers)" if len(found) > 1 else ""
         what = f"layer {first.layer} ({first.kind}) cannot run on a board: {first.reason}{more}"
-        raise GateNotMet(what, where, f"use {first.replacement} in place of {first.kind}, then train again")
+        # Of `Conv2D with gelu` only the gelu must go.
+        culprit = first.kind.rpartition(" with ")[2]
+        raise GateNotMet(what, where, f"use {first.replacement} in place of {culprit}, then train again")
 
 
 def _judge(layer: Any) -> Unusable | None:

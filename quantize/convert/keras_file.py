@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ MAX_CONFIG_BYTES = 64 * 1024 * 1024
 MAX_ACTIVATION_ELEMENTS = 2**28
 
 _CONFIG = "config.json"
+# What TensorFlow takes as the name of a scope, which a layer becomes (Keras itself is less strict).
+_LAYER_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\>-]*")
 
 
 def load_keras(path: Path) -> Any:
@@ -31,8 +34,11 @@ def load_keras(path: Path) -> Any:
         WrongUsage: not a `.keras` file, one with code in it, one too large, one whose weights are not finite,
             or no classifier of pictures.
     """
+    if not path.exists():
+        raise WrongUsage("there is no such file", str(path), "save the model with model.save('model.keras')")
     if not path.is_file() or not zipfile.is_zipfile(path):
-        raise WrongUsage("not a .keras file", str(path), "save the model with model.save('model.keras')")
+        hint = "load it where it was made, and save it again with model.save('model.keras')"
+        raise WrongUsage("not a .keras file", str(path), hint)
     try:
         with quiet():
             import keras
@@ -46,6 +52,7 @@ def load_keras(path: Path) -> Any:
         hint = "save it again with builtin layers only: model.save('model.keras')"
         raise WrongUsage(what, str(path), hint) from error
     _require_classifier(model, path)
+    _require_names(model, path)
     _require_finite(model, path)
     return _without_lists(model)
 
@@ -96,6 +103,19 @@ def _require_classifier(model: Any, path: Path) -> None:
     if None in (*inputs[0][1:], outputs[0][1]):
         hint = "fix the size where the model is built: keras.Input((224, 224, 3))"
         raise WrongUsage(f"the model leaves its size open: {inputs[0]} -> {outputs[0]}", str(path), hint)
+    if outputs[0][1] == 1:
+        hint = "train it with one score per class: Dense(2, activation='softmax') in place of Dense(1)"
+        raise WrongUsage("the model gives a single score, no class to choose", str(path), hint)
+
+
+def _require_names(model: Any, path: Path) -> None:
+    """Refuse names with which the converter breaks down, without telling why."""
+    import keras
+
+    for named in (model, *walk(model)):
+        if not isinstance(named, keras.layers.InputLayer) and not _LAYER_NAME.fullmatch(named.name):
+            what = f"TensorFlow cannot take {named.name[:60]!r} as the name of a layer"
+            raise WrongUsage(what, str(path), "rename it where the model is built: letters, digits, . _ -")
 
 
 def _without_lists(model: Any) -> Any:

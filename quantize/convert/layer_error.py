@@ -7,7 +7,7 @@ from difflib import SequenceMatcher
 import numpy as np
 
 from contract.artifacts import Preprocessing
-from quantize.check.layers import name_layers
+from quantize.check.layers import name_layers, tell_places
 from quantize.data import Pixels
 from quantize.runtime import Array, describe_tensors, prepare_pixels, trace
 from quantize.tflite_file import parse_tflite
@@ -117,10 +117,11 @@ def _measure_ratios(
 
 def _rows(graph: TfliteModel, ratios: Mapping[int, float]) -> Iterator[LayerError]:
     known = dict(ratios)
-    for operator, layer in zip(graph.operators, name_layers(graph), strict=True):
+    places = tell_places(graph.operators, name_layers(graph))
+    for operator, place in zip(graph.operators, places, strict=True):
         before = min((known.get(tensor.index, LIMIT_DB) for tensor in operator.present), default=LIMIT_DB)
         for tensor in operator.outputs:
             known.setdefault(tensor.index, before)
         if operator.outputs and operator.outputs[0].index in ratios:
             after = min(ratios[tensor.index] for tensor in operator.outputs)
-            yield LayerError(operator.index, operator.name, layer or operator.tensor, after, before)
+            yield LayerError(operator.index, operator.name, place, after, before)

@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
 
 from host_cli.errors import GateNotMet
 from quantize.edgetpu.hosts import OTHER_ORIGINAL
@@ -13,21 +12,22 @@ from quantize.tflite_model import Operator, Tensor, TfliteModel
 def require_same_borders(model: TfliteModel, compiled: CompiledModel, where: str) -> None:
     """Refuse a file whose inputs, outputs, or tensors at the Edge TPU's border are not the original's.
 
-    Parameters alone do not tell an original from one that was calibrated with other samples: a layer with one
-    scale and without bias has the same in both.
+    Parameters alone do not tell an original from one of another picture size, or one that was calibrated with
+    other samples: a layer with one scale and without bias has the same in both.
 
     Raises:
         GateNotMet: shape, dtype, scale or zero point of one differ.
     """
     ends = ((model.inputs, compiled.graph.inputs), (model.outputs, compiled.graph.outputs))
-    if any([_numbers(one) for one in ours] != [_numbers(one) for one in theirs] for ours, theirs in ends):
-        raise GateNotMet("its inputs and outputs are not the original's", where, OTHER_ORIGINAL)
-    known: dict[str, list[Any]] = defaultdict(list)
+    for ours, theirs in ends:
+        if len(ours) != len(theirs) or not all(map(_is_same, ours, theirs)):
+            raise GateNotMet("its inputs and outputs are not the original's", where, OTHER_ORIGINAL)
+    known: dict[str, list[Tensor]] = defaultdict(list)
     for tensor in model.tensors:
-        known[tensor.name].append(_numbers(tensor))
+        known[tensor.name].append(tensor)
     for package in compiled.packages:
         for tensor in (*package.operator.present, *package.operator.outputs):
-            if _numbers(tensor) not in known[tensor.name]:
+            if not any(_is_same(own, tensor) for own in known[tensor.name]):
                 what = f"tensor {tensor.short_name} at the Edge TPU's border is not as in the original"
                 raise GateNotMet(what, where, OTHER_ORIGINAL)
 
@@ -49,8 +49,10 @@ def operators_within(model: TfliteModel, compiled: CompiledModel) -> tuple[Opera
     return tuple(reversed(found)) or model.operators
 
 
-def _numbers(tensor: Tensor) -> tuple[Any, ...]:
-    return tensor.shape, tensor.dtype, tensor.scales, tensor.zero_points
+def _is_same(own: Tensor, other: Tensor) -> bool:
+    """Compare all but names; the compiler may fill in a shape that an original leaves open."""
+    told = ("dtype", "scales", "zero_points", *(["shape"] if own.shape and own.is_static else []))
+    return all(getattr(own, what) == getattr(other, what) for what in told)
 
 
 def _names(tensors: Sequence[Tensor]) -> list[str]:

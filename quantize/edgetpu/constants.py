@@ -6,6 +6,7 @@ Source: found in recorded files, and equal to the bit in all that have them: SOF
 (earlier ones have none), MUL and ADD in those of compiler 1.0.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,37 @@ ROW_BYTES = 64
 _ROW_WORDS = 16
 _SOFTMAX_PARTS = 3
 
+# They move channels about with matrices of ones and zeros, unless the channels come in blocks of 4.
+_JOINTS = ("CONCATENATION", "SPLIT", "PACK", "SLICE", "STRIDED_SLICE")
+# Seen to bring constants, or never seen mapped in a file whose constants are all known.
+_OTHERS = (
+    "UNIDIRECTIONAL_SEQUENCE_LSTM", "L2_NORMALIZATION", "LOGISTIC", "TANH", "RSQRT",
+    "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "SPACE_TO_DEPTH", "TILE", "TRANSPOSE",
+    "REDUCE_MAX", "REDUCE_MIN", "SUM",
+)  # fmt: skip
+
 Words = np.ndarray[Any, np.dtype[np.int32]]
+
+
+def may_bring_constants(operator: Operator) -> bool:
+    """Say whether an operator without weights may bring constants whose size is not known."""
+    if operator.name in _JOINTS:
+        return not is_plain_joint(operator)
+    if operator.name == "RESHAPE":
+        return len({is_map(tensor) for tensor in (*operator.present[:1], *operator.outputs)}) > 1
+    holds = any(tensor.is_constant and tensor.dtype != "INT32" for tensor in operator.present)
+    return holds or operator.name in _OTHERS
+
+
+def is_plain_joint(operator: Operator) -> bool:
+    """Say whether channels are moved in blocks of 4, for which no constants are needed."""
+    moving = [tensor for tensor in (*operator.present, *operator.outputs) if not tensor.is_constant]
+    return all(not tensor.shape or tensor.shape[-1] % LANES == 0 for tensor in moving)
+
+
+def is_map(tensor: Tensor) -> bool:
+    """Say whether a tensor has more than one row or column."""
+    return math.prod(tensor.shape[1:-1]) > 1
 
 
 def table_size(operator: Operator) -> int:

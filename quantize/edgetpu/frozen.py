@@ -24,6 +24,8 @@ NEEDS_COMPILE = (
 )
 # They run other graphs of the file, which are not read.
 _CALLS = ("IF", "WHILE", "CALL", "CALL_ONCE")
+# They also compute with scales of tensors that they do not name among inputs and outputs.
+_WITH_INTERMEDIATES = ("LSTM", "UNIDIRECTIONAL_SEQUENCE_LSTM", "BIDIRECTIONAL_SEQUENCE_LSTM")
 _ALWAYS = ("dtype", "shape", "signature", "is_variable", "is_constant", "zero_points", "quantized_dimension")
 
 
@@ -56,7 +58,12 @@ def find_moved(template: TfliteModel, new: TfliteModel) -> tuple[Moved, ...]:
     if paired.moved:
         return paired.moved
     free = free_tensors(template)
-    return (*_moved_operators(paired), *_moved_tensors(paired, free), *_moved_layers(paired))
+    return (
+        *_moved_operators(paired),
+        *_moved_tensors(paired, free),
+        *_moved_layers(paired),
+        *_moved_intermediates(template, new),
+    )
 
 
 def free_tensors(model: TfliteModel) -> frozenset[int]:
@@ -119,6 +126,24 @@ def _moved_layers(paired: Pairing) -> Iterator[Moved]:
         expected = tuple(bias_scales(entry.scales[0], new.scales).tolist()) if is_rule else old_bias.scales
         if bias.scales != expected:
             yield _moved(f"bias scales of {place_of(was)}", expected, bias.scales)
+
+
+def _moved_intermediates(template: TfliteModel, new: TfliteModel) -> Iterator[Moved]:
+    """Tell of an LSTM's inner scales: they are in tensors that nothing else in the graph refers to."""
+    if any(operator.name in _WITH_INTERMEDIATES for operator in template.operators):
+        ours, theirs = _find_unnamed(template), _find_unnamed(new)
+        if ours != theirs:
+            yield Moved("the inner scales of an LSTM", str(ours), str(theirs))
+
+
+def _find_unnamed(model: TfliteModel) -> list[tuple[Any, ...]]:
+    """Return the numbers of the tensors that are no operator's input or output, in the order of the file."""
+    named = {t.index for operator in model.operators for t in (*operator.present, *operator.outputs)}
+    return [
+        (tensor.scales, tensor.zero_points, tensor.dtype)
+        for tensor in model.tensors
+        if tensor.index not in named
+    ]
 
 
 def _moved(what: str, was: Any, now: Any) -> Moved:

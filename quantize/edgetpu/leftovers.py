@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from host_cli.errors import GateNotMet
-from quantize.edgetpu.constants import build_table, table_size
+from quantize.edgetpu.constants import build_table, may_bring_constants, table_size
 from quantize.edgetpu.flatbuffer import Span
 from quantize.edgetpu.layout import WEIGHT_OPS
 from quantize.edgetpu.locate import ALIGNMENT_BYTES, NEEDS_COMPILE, Place
@@ -22,7 +22,6 @@ ALIGNMENT, SELECTION, CONSTANTS = "alignment", "selection", "constants"
 # The largest table seen of one operator without constants of its own has 48 kB.
 _MAX_TABLE_BYTES = 48 * 1024
 _MAX_TABLES = 64
-_TABLE_OPS = ("SOFTMAX", "LOGISTIC", "TANH", "L2_NORMALIZATION", "RSQRT", "UNIDIRECTIONAL_SEQUENCE_LSTM")
 # A constant of 8 bits is stored as a multiplier and a bias, in rows of which a quarter is used.
 _MAX_STORED_PER_BYTE = 32
 
@@ -108,5 +107,6 @@ def _most_bytes(operator: Operator) -> int:
     if operator.name in WEIGHT_OPS:
         return 0
     constants = sum(tensor.data.size for tensor in operator.present if tensor.data is not None)
-    table = _MAX_TABLE_BYTES if operator.name in _TABLE_OPS else 0
+    brings = operator.name == "SOFTMAX" or may_bring_constants(operator)
+    table = _MAX_TABLE_BYTES if brings else 0
     return table + _MAX_STORED_PER_BYTE * constants

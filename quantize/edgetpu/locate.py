@@ -27,7 +27,7 @@ NEEDS_COMPILE = "this template cannot be re-weighted, so the model needs a real 
 
 # What laying out and comparing may cost; a real file needs a thousandth of it.
 _MAX_BYTES_SEEN = 4 * 1024**3
-_LEAST_COMPARED_BYTES = 4096
+_LEAST_COMPARED_BYTES = 1024
 _MAX_LAYERS = 2000
 # So many times more than the parameters the layers of a model may have: a file may hold one part of it only.
 _MAX_PARTS = 16
@@ -91,20 +91,17 @@ def find_layers(operators: Sequence[Operator], compiled: CompiledModel, where: s
     _require_plausible(layers, compiled, where)
     search = _Search(compiled, where)
     alike: dict[bytes, list[tuple[Operator, Variant]]] = defaultdict(list)
-    places: list[Place] = []
-    missing: list[str] = []
     for layer in layers:
         content, variant = _recognise(layer, search)
-        if content:
-            alike[content].append((layer, variant))
-        else:
-            missing.append(_why_missing(layer))
+        alike[content].append((layer, variant))
+    alike.pop(b"", None)
+    places: list[Place] = []
     # Long ones first: the few bytes of a small layer may also lie within a large one.
     for content in sorted(alike, key=len, reverse=True):
-        free = search.free(content)
-        places.extend(_assign(alike[content], free, search))
-        missing.extend(_why_missing(layer) for layer, _ in alike[content] if not free)
-    return Located(tuple(sorted(places, key=lambda place: place.operator)), tuple(missing))
+        places.extend(_assign(alike[content], search.free(content), search))
+    found = {place.operator for place in places}
+    missing = tuple(_why_missing(layer) for layer in layers if layer.index not in found)
+    return Located(tuple(sorted(places, key=lambda place: place.operator)), missing)
 
 
 def _require_plausible(layers: Sequence[Operator], compiled: CompiledModel, where: str) -> None:

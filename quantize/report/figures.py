@@ -111,11 +111,11 @@ def _calibration(job: Job, sources: Sources) -> dict[str, Any]:
 
 def _ranges(forecast: Check) -> Iterator[dict[str, Any]]:
     """Yield the real values that each activation can hold: what calibration made of the samples."""
-    for operator, layer in zip(forecast.operators, forecast.layers, strict=True):
+    for operator, place in zip(forecast.operators, forecast.places, strict=True):
         for tensor in operator.outputs:
             if tensor.dtype in _RANGES and len(tensor.scales) == 1:
                 low, high = _real_range(tensor)
-                yield {"op": operator.name, "layer": layer or tensor.name, "low": low, "high": high}
+                yield {"op": operator.name, "layer": place, "low": low, "high": high}
 
 
 def _real_range(tensor: Tensor) -> tuple[float, float]:

@@ -21,12 +21,12 @@ def show_mapping(figures: Figures) -> Html:
     parts: list[object] = []
     if on_cpu:
         heads = ("Layer", "Operator", "Why it stays on the CPU", "What to do")
-        rows = [(_layer(op), op["op"], op["reason"] or op["status"], op["fix"]) for op in on_cpu]
+        rows = [(op["place"], op["op"], op["reason"] or op["status"], op["fix"]) for op in on_cpu]
         parts.append(table("Operators that stay on the CPU", heads, rows))
     every = table(
         "All operators",
         ("Layer", "Operator", "Version", "Runs on", "Status"),
-        [(_layer(op), op["op"], op["version"], _target(op), op["status"]) for op in ops],
+        [(op["place"], op["op"], op["version"], _target(op), op["status"]) for op in ops],
     )
     opened = {"open": "open"} if len(ops) <= UNFOLDED_ROWS else {}
     parts.append(element("details", element("summary", f"All {len(ops)} operators"), every, **opened))
@@ -39,10 +39,6 @@ def _source(figures: Figures) -> str:
         return "A forecast: the compiler was not asked."
     counted = f"{compiler['ops']['tpu']} for the Edge TPU, {compiler['ops']['cpu']} for the CPU"
     return f"By operator a forecast; version {compiler['version']} of the compiler counted {counted}."
-
-
-def _layer(op: Figures) -> str:
-    return str(op["layer"] or op["tensor"].split(";")[0])
 
 
 def _target(op: Figures) -> Html:

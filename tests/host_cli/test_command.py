@@ -26,6 +26,8 @@ def end(how: str = "well", json_: bool = typer.Option(False, "--json")) -> None:
         raise ERRORS[how][0]("it broke", "here", "that")
     if how == "ctrl-c":
         raise KeyboardInterrupt
+    if how == "package":
+        import no_such_package  # noqa: F401
     if how == "disk":
         Path("/nowhere/file").write_text("x")
     if how == "bug":
@@ -73,9 +75,27 @@ def test_wrong_usage_is_explained_and_ends_with_2(
     assert "--help" in capsys.readouterr().err
 
 
-def test_ctrl_c_ends_with_130() -> None:
-    """As shells expect."""
+def test_ctrl_c_ends_with_130(capsys: pytest.CaptureFixture[str]) -> None:
+    """As shells expect, and it says so."""
     assert run(app, ["end", "--how", "ctrl-c"]) == 130
+    assert capsys.readouterr().err == "stopped by Ctrl-C\n"
+
+
+def test_a_missing_package_is_no_bug(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is named, and how to install it."""
+    assert run(app, ["end", "--how", "package"]) == 1
+    printed = capsys.readouterr().err
+    assert "no_such_package is not installed" in printed and "pip install" in printed
+
+
+def test_no_argument_at_all_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    """And ends with 2, since nothing was done."""
+    told = typer.Typer(no_args_is_help=True)
+    told.command("one")(lambda: None)
+    told.command("two")(lambda: None)
+    assert run(told, []) == 2
+    printed = capsys.readouterr()
+    assert "Usage" in printed.out + printed.err and "no command was given" in printed.err
 
 
 def test_what_the_disk_refuses_is_no_bug(capsys: pytest.CaptureFixture[str]) -> None:

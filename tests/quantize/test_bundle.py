@@ -62,3 +62,32 @@ def test_takes_an_empty_folder(tmp_path):
     """mkdir build; quantize -o build is fine."""
     require_target(tmp_path)
     require_target(tmp_path / "new")
+
+
+@pytest.mark.parametrize("there", [{}, OLD])
+def test_refuses_the_folder_one_stands_in(tmp_path, monkeypatch, there):
+    """It would be replaced by another one, and the shell be left in the deleted one."""
+    for name, content in there.items():
+        (tmp_path / name).write_bytes(content)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(WrongUsage, match="replaces its folder") as error:
+        require_target(tmp_path)
+    assert error.value.hint.endswith(f"-o {tmp_path / 'build'}")
+
+
+def test_refuses_a_mounted_folder(tmp_path, monkeypatch):
+    """It cannot be renamed; a container's /out is one."""
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == tmp_path)
+    with pytest.raises(WrongUsage, match="replaces its folder"):
+        require_target(tmp_path)
+    require_target(tmp_path / "build")
+
+
+def test_refuses_a_place_where_no_folder_can_be_made(tmp_path, monkeypatch):
+    """Below a file, or where one may not write: told before the work, not after."""
+    (tmp_path / "file").touch(0o755)
+    with pytest.raises(WrongUsage, match="nothing can be written there"):
+        require_target(tmp_path / "file" / "new" / "build")
+    monkeypatch.setattr("os.access", lambda path, mode: path != tmp_path)
+    with pytest.raises(WrongUsage, match="nothing can be written there"):
+        require_target(tmp_path / "new" / "build")

@@ -94,11 +94,20 @@ def test_an_error_is_three_lines(tmp_path, capsys):
     assert [line.split(":")[0].strip() for line in said.err.splitlines()] == ["error", "at", "try"]
 
 
+def test_a_misspelt_command_is_told(capsys):
+    """It is no model: those have a suffix, or are there."""
+    assert main(["chekc", "model.tflite", "--json"]) == 2
+    assert "Did you mean 'check'?" in answer(capsys)["error"]["message"]
+    assert main(["chekc.keras", "--json"]) == 2
+    assert "--data" in answer(capsys)["error"]["message"]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
         ["model.keras"],
         ["model.keras", "--data", "val.npz", "-o", "b", "--io", "int4"],
+        ["model.keras", "--data", "val.npz", "-o", "b", "--pixels", "0..2"],
         ["model.keras", "--data", "val.npz", "-o", "b", "--calibration-samples", "0"],
         ["model.keras", "--data", "val.npz", "-o", "b", "--version", "../../etc"],
         ["model.keras", "--data", "val.npz", "-o", "b", "--max-drop", "nan"],

@@ -136,6 +136,17 @@ def test_without_a_record_the_input_tells_the_preprocessing(tmp_path):
     assert (about.height, about.width, about.channels, about.scale) == (32, 24, 3, 1 / 255)
 
 
+def test_the_range_of_pixels_asked_for_goes_first(tmp_path):
+    """--pixels overrides the record, which keeps the rest."""
+    (tmp_path / "model.keras").write_bytes(b"weights")
+    write_run(tmp_path)
+    for name, ends in {"0..1": (0, 1), "-1..1": (-1, 1), "0..255": (0, 255)}.items():
+        card = load_card(tmp_path / "model.keras", None, (28, 28, 1), 10, name)
+        about = card.preprocessing
+        assert (about.offset, about.offset + 255 * about.scale) == pytest.approx(ends)
+        assert card.name == "fashion" and about.height == 28
+
+
 def test_ignores_a_record_of_another_file(tmp_path):
     """A record tells of the model that it names."""
     (tmp_path / "model.keras").write_bytes(b"weights")
@@ -186,3 +197,26 @@ def test_refuses_labels_that_are_none(tmp_path, content):
 def test_makes_a_name_that_the_contract_allows(stem, name):
     """Whatever the file is called."""
     assert plain_name(stem) == name
+
+
+def test_names_the_arrays_that_are_there_instead(tmp_path):
+    """Most often they only have other names."""
+    with pytest.raises(WrongUsage, match="x or y is missing among its arrays: images, labels"):
+        load_images(save(tmp_path / "val.npz", images=PICTURES, labels=LABELS))
+    with pytest.raises(WrongUsage, match="there are none"):
+        load_images(save(tmp_path / "val.npz"))
+
+
+def test_an_absent_file_is_told_in_plain_words(tmp_path):
+    """No errno, and the path once."""
+    with pytest.raises(WrongUsage) as error:
+        load_images(tmp_path / "val.npz")
+    assert error.value.what == "cannot read the data: No such file or directory"
+
+
+def test_labels_out_of_range_are_told_with_the_range(tmp_path):
+    """Classes counted from 1 are the usual reason."""
+    data = load_images(save(tmp_path / "val.npz", x=PICTURES, y=LABELS + 1))
+    with pytest.raises(WrongUsage, match="y runs from 1 to 6, the model knows 0 to 5") as error:
+        require_fit(data, (28, 28, 1), 6, "val.npz")
+    assert "from 0" in error.value.hint

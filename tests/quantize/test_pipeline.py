@@ -2,13 +2,14 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from contract.artifacts import BundleManifest, Preprocessing
 from contract.codec import decode, encode
-from host_cli.errors import GateNotMet, WrongUsage
+from host_cli.errors import Failed, GateNotMet, WrongUsage
 from host_cli.files import sha256_of
 from quantize import measurement
 from quantize.edgetpu.template import learn, rewrite
@@ -213,6 +214,43 @@ def test_a_copy_of_the_report_goes_where_asked(job, tmp_path):
     assert (tmp_path / "copies" / "r.html").read_bytes() == page and page.startswith(b"<!doctype html>")
     with pytest.raises(WrongUsage, match="folder"):
         quantize(dataclasses.replace(job, out=tmp_path / "other", report=tmp_path))
+
+
+def test_a_report_that_cannot_be_written_costs_no_bundle(job, tmp_path, monkeypatch):
+    """A place that is wrong is told before any work; a full disk after the bundle is whole."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WrongUsage, match="nothing can be written there"):
+        quantize(dataclasses.replace(job, out=tmp_path / "other", report=tmp_path / "file" / "r.html"))
+
+    def fill_disk(path: Path, data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("quantize.pipeline.write_bytes", fill_disk)
+    with pytest.raises(Failed, match="No space left") as error:
+        quantize(dataclasses.replace(job, out=tmp_path / "build", report=tmp_path / "r.html"))
+    assert (tmp_path / "build" / "report.html").is_file() and "bundle is complete" in error.value.hint
+
+
+def test_pixels_become_what_was_asked_for(job, tmp_path):
+    """The range is used, and travels with the model and in the recipe."""
+    other = dataclasses.replace(job, out=tmp_path / "build", pixels="-1..1", max_drop=1.0, max_class_drop=1.0)
+    outcome = quantize(other)
+    entry = outcome.manifest.inputs[0]
+    assert (entry.scale, entry.zero_point) == (pytest.approx(2 / 255, rel=1e-3), 127)
+    assert json.loads((other.out / "preprocessing.json").read_bytes())["offset"] == -1
+    assert json.loads((other.out / "recipe.json").read_bytes())["options"]["pixels"] == "-1..1"
+
+
+def test_a_model_that_guesses_is_told(job, tmp_path, capsys):
+    """Where all pictures are of one class, none can do better than always answering that one."""
+    with np.load(job.data) as arrays:
+        chosen = arrays["y"] == 3
+        np.savez(tmp_path / "val.npz", x=arrays["x"][chosen], y=arrays["y"][chosen])
+    few = dataclasses.replace(job, data=tmp_path / "val.npz", out=tmp_path / "build", calibration_samples=20)
+    quantize(few)
+    said = capsys.readouterr().err
+    assert "no better than always answering 'Dress'." in " ".join(said.split())
+    assert all(len(line) <= 80 for line in said.splitlines())
 
 
 def test_operators_on_the_cpu_are_told_or_forbidden(job, tmp_path, capsys):

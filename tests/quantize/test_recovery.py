@@ -49,12 +49,14 @@ def test_a_remedied_model_is_measured_against_its_own_float_form(job, uneven):
     assert after < before / 10
 
 
-def test_without_a_remedy_the_worst_layers_are_named(job, uneven):
+def test_without_a_remedy_the_worst_layers_are_named(job, uneven, capsys):
     """The error says where it is lost and what to try."""
     sources, converted, measured = uneven
     strict = dataclasses.replace(job, max_drop=-1.0)
     with pytest.raises(GateNotMet, match="accuracy fell") as error:
         recover(strict, sources, converted, measured)
+    # Each remedy that was tried, with the accuracy it gave.
+    assert "\nbias correction: 0." in capsys.readouterr().err
     worst = measure_layers(sources, converted, "model.keras")[0]
     assert f"most is lost in {worst.layer}" in error.value.where and "dB" in error.value.where
 

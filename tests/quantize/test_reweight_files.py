@@ -163,6 +163,18 @@ def test_a_keras_model_gets_the_parameters_that_the_compiler_gave_it(tracker, ca
     assert parameters(ours) == parameters(google)
 
 
+def test_a_keras_model_gets_the_pixels_asked_for(tracker, capsys):
+    """Without a run.json they are 0..1, to which this model is blind; the error names the option."""
+    (tracker / "run.json").unlink()
+    arguments = ["--weights", str(tracker / "blue.keras"), "--data", str(tracker / "val.npz"), "--json"]
+    command = ["reweight", "--template", *template_of("color_red"), *arguments, "-o", str(tracker / "build")]
+    assert main(command) == 4
+    assert "--pixels" in json.loads(capsys.readouterr().out)["error"]["hint"]
+    assert not (tracker / "build").exists()
+    assert main([*command, "--pixels", "0..255"]) == 0
+    assert json.loads(capsys.readouterr().out)["accuracy"]["int8"] == 1.0
+
+
 def parameters(compiled: bytes) -> list[bytes]:
     spans = [entry.parameters for entry in read_compiled(compiled, "file").executables]
     return [compiled[span.start : span.end] for span in spans]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from quantize.check.layers import find_layer, name_layers
+from quantize.check.layers import find_layer, name_layers, tell_places
 from quantize.tflite_file import parse_tflite
 from tests.quantize.conftest import convert_plainly
 from tests.quantize.graphs import chain, constant, model, operator, tensor
@@ -105,3 +105,12 @@ def test_layers_with_numbered_names_are_found_in_what_quantize_converts():
     ]
     assert weighted == ["conv2d", "conv2d_1", "conv2d_1_1", "conv2d_2"]
     assert [layer.name for layer in built.layers] == [*weighted, "flatten_1", "dense_1"]
+
+
+def test_an_operator_without_a_layer_is_told_by_the_one_before_it():
+    """The last softmax has the name of the model's output only."""
+    names = ("net/dense./MatMul", "StatefulPartitionedCall:0")
+    data = [tensor(), *(tensor(name=name) for name in names)]
+    graph = model(operator("RELU", data[:1], data[1:2]), operator("SOFTMAX", data[1:2], data[2:]))
+    assert tell_places(graph.operators, name_layers(graph)) == ("dense", "after dense")
+    assert tell_places(graph.operators[1:], [None]) == ("StatefulPartitionedCall:0",)

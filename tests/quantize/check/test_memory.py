@@ -60,12 +60,19 @@ def test_what_does_not_fit_is_streamed():
     memory = estimate_memory(dense(4096, 2500), [Placement("tpu", "")])
     assert memory.on_chip_bytes == ON_CHIP_BYTES
     assert memory.streamed_bytes == 4096 * 2560 - ON_CHIP_BYTES
+    assert not memory.fits and estimate_memory(dense(4096, 10), [Placement("tpu", "")]).fits
 
 
 def test_a_dense_layer_with_very_many_inputs_is_streamed():
     """The compiler does so although there is room."""
     memory = estimate_memory(dense(16_384, 1), [Placement("tpu", "")])
     assert (memory.on_chip_bytes, memory.streamed_bytes) == (0, 16 * 16_384)
+
+
+def test_names_what_may_bring_constants_that_no_recorded_file_has():
+    """An operator that was never seen mapped in a fully known file is not claimed to be exact."""
+    graph = chain("RELU", "RESIZE_NEAREST_NEIGHBOR", "TRANSPOSE", "AVERAGE_POOL_2D")
+    assert estimate_memory(graph, [Placement("tpu", "")] * 4).unknown == (1, 2)
 
 
 def test_operators_on_the_cpu_take_no_memory():

@@ -1,10 +1,11 @@
 """What `quantize check` tells a person."""
 
+import numpy as np
 import pytest
 
 from quantize.check.preflight import check
 from quantize.check.text import COLUMNS, MAX_LISTED, describe
-from tests.quantize.graphs import chain, model, operator, tensor
+from tests.quantize.graphs import chain, constant, model, operator, tensor
 
 GRAPHS = {
     "all mapped": chain("RELU", "LOGISTIC"),
@@ -65,6 +66,16 @@ def test_says_nothing_to_replace_where_all_is_mapped():
     """A good model gets a short answer."""
     text = describe(check(GRAPHS["all mapped"]))
     assert text.startswith("would compile: all 2 operators") and "first to replace" not in text
+
+
+def test_says_which_figures_of_memory_are_not_exact():
+    """Parameters beyond the chip are split by estimate, and constants of unknown size are named."""
+    exact = describe(check(chain("RELU", "MAX_POOL_2D")))
+    assert "0 bytes on the chip, 0 streamed\nactivations" in exact
+    weights = constant(np.ones((2500, 4096)), "INT8")
+    dense = operator("FULLY_CONNECTED", [tensor((1, 4096)), weights], [tensor((1, 2500))])
+    text = describe(check(model(dense, operator("TANH", dense.outputs, [tensor((1, 2500))]))))
+    assert "on the chip (estimate), " in text and "constants of unknown size of 1 operator\n" in text
 
 
 def test_names_the_layer_before_one_that_has_no_name():

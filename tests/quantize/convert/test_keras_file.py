@@ -180,3 +180,36 @@ def test_a_trained_model_is_loaded_without_its_optimizer(trained):
     assert not first.compiled
     for one, other in zip(first.get_weights(), second.get_weights(), strict=True):
         assert (one == other).all() and np.abs(one).max() > 0
+
+
+def test_an_absent_file_is_told_as_such(tmp_path):
+    """A mistyped name is no damaged model."""
+    assert refusal(tmp_path / "absent.keras").what == "there is no such file"
+
+
+def test_a_single_score_is_refused(tmp_path):
+    """One sigmoid chooses no class; the error says what to train in its place."""
+    import keras
+
+    model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(1)])
+    found = refusal(save(model, tmp_path / "model.keras"))
+    assert "single score" in found.what and "Dense(2, activation='softmax')" in found.hint
+
+
+@pytest.mark.parametrize("name", ["my layer", "päärynä", "_private", "a:b"])
+def test_a_name_that_breaks_the_converter_is_refused(tmp_path, name):
+    """Keras allows it, TensorFlow does not, and the converter would not tell why."""
+    from keras import layers
+
+    found = refusal(save(build(layers.ReLU(name=name)), tmp_path / "model.keras"))
+    assert repr(name) in found.what and "rename" in found.hint
+
+
+def test_the_name_of_an_input_does_not_matter(tmp_path):
+    """The converted model gets an input of its own."""
+    import keras
+    from keras import layers
+
+    entry = keras.Input((8, 8, 1), name="my picture")
+    model = keras.Model(entry, layers.Dense(2)(layers.Flatten()(entry)))
+    assert load_keras(save(model, tmp_path / "model.keras"))

@@ -15,6 +15,7 @@ from tests.quantize.edgetpu.small_models import (
     parse,
     with_scale,
 )
+from tests.quantize.edgetpu.test_template import files
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +52,15 @@ def test_an_activation_scale_has_moved(template, name):
     with pytest.raises(GateNotMet, match="scales of") as refusal:
         require_frozen(parse(template), parse(new), "new.tflite")
     assert refusal.value.where == "new.tflite" and "real compile" in refusal.value.hint
+
+
+def test_an_inner_scale_of_an_lstm_has_moved():
+    """An LSTM rescales with a number of a tensor that no operator names as its input or output."""
+    original = files("keras_lstm")[0]
+    inner = next(tensor for tensor in parse(original).tensors if "effective_hidden_scale" in tensor.name)
+    found = moved(original, with_scale(original, inner, 1.5))
+    assert len(found) == 1 and "LSTM" in found[0]
+    assert moved(original, original) == []
 
 
 def test_a_single_weight_scale_has_moved(template):

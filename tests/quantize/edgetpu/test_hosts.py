@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from host_cli.errors import GateNotMet
-from quantize.edgetpu.hosts import HostConstant, match_hosts
+from quantize.edgetpu.hosts import HostConstant, find_host_constants, match_hosts
 from quantize.edgetpu.package import read_compiled
 from quantize.edgetpu.template import learn, rewrite
 from quantize.tflite_file import parse_tflite
@@ -72,3 +72,15 @@ def test_refuses_to_learn_if_a_cpu_constant_is_not_the_originals():
     other = change(original, host.operator, host.input, values=range(256))
     with pytest.raises(GateNotMet, match="constant"):
         learn(other, compiled, "pair")
+
+
+def test_refuses_to_learn_if_a_cpu_layer_is_handed_its_weights():
+    """Weights that the compiled file does not keep as a constant could not be written anew."""
+    template = learned(WITH_HOST)[2]
+    hosts = match_hosts(template.model, template.compiled, "pair")
+    index, host = next((index, host) for index, host in hosts.items() if host.name == "CONV_2D")
+    handed = replace(host, inputs=(host.inputs[0], replace(host.inputs[1], data=None), host.inputs[2]))
+    assert len(list(find_host_constants(template.model, {index: host}, "pair"))) == 2
+    for inputs in (handed.inputs, host.inputs[:2]):
+        with pytest.raises(GateNotMet, match="constant"):
+            list(find_host_constants(template.model, {index: replace(host, inputs=inputs)}, "pair"))

@@ -45,3 +45,18 @@ def test_refuses_bytes_that_no_operator_can_account_for():
     compiled = read_compiled((PAIRS / pair["compiled_file"]).read_bytes(), "file")
     with pytest.raises(GateNotMet, match="67584 bytes"):
         explain_leftovers([operator("QUANTIZE", [tensor()], [tensor()])], [], compiled, "file")
+
+
+def test_joints_and_resizes_may_bring_constants():
+    """What moves odd channels or resizes maps may have matrices with factors; blocks of 4 need none."""
+    pair = next(pair for pair in pairs() if "gabor_64x64" in pair["compiled_file"])
+    compiled = read_compiled((PAIRS / pair["compiled_file"]).read_bytes(), "file")
+    odd, even = (tensor((1, 4, 4, depth)) for depth in (3, 4))
+    for owner in (
+        operator("CONCATENATION", [odd, odd], [tensor((1, 4, 4, 6))]),
+        operator("RESIZE_BILINEAR", [even], [tensor((1, 8, 8, 4))]),
+    ):
+        (leftover,) = explain_leftovers([owner], [], compiled, "file")
+        assert (leftover.kind, leftover.span.size, leftover.operators) == (CONSTANTS, 3200, (owner.index,))
+    with pytest.raises(GateNotMet, match="3200 bytes"):
+        explain_leftovers([operator("SPLIT", [even], [even])], [], compiled, "file")

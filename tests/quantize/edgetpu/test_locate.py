@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from host_cli.errors import GateNotMet
+from quantize.edgetpu import locate
 from quantize.edgetpu.flatbuffer import Span
 from quantize.edgetpu.layout import Variant, layer_bytes, usual_variant
-from quantize.edgetpu.locate import locate_layers
+from quantize.edgetpu.locate import find_layers, locate_layers
 from quantize.edgetpu.package import PARAMETER_CACHING, CompiledModel, Executable, Package
 from quantize.tflite_model import Operator, TfliteModel
 from tests.quantize.graphs import operator, tensor
@@ -85,11 +86,34 @@ def test_looks_at_aligned_places_only():
         find([layer], compiled(bytes(16) + laid_out(layer) + bytes(48)))
 
 
-def test_refuses_two_layers_for_one_place():
-    """Each layer needs parameters of its own."""
+def test_two_layers_with_one_place_are_found_but_no_template():
+    """Their bytes are there, so they count as found; whose place it is cannot be told, so it is not used."""
     layers = [dense(n, [[5, 6, 7, 8]] * 16) for n in range(2)]
-    with pytest.raises(GateNotMet, match="2 layers have the same parameters, but 1 places"):
-        find(layers, compiled(laid_out(layers[0]) + bytes(64)))
+    target = compiled(laid_out(layers[0]) + bytes(64))
+    found = find_layers(layers, target, "file")
+    assert [place.span for place in found.places] == [Span(len(PREFIX), 64)] * 2 and not found.missing
+    with pytest.raises(GateNotMet, match="2 layers have 1 places"):
+        locate_layers(layers, target, "file")
+
+
+def test_finds_what_is_there_of_a_model():
+    """Of a file that holds a part of the layers, these are found and the others named."""
+    layers = [dense(n, [[n + 1] * 8] * 16) for n in range(6)]
+    found = find_layers(layers, compiled(laid_out(layers[4])), "file")
+    assert [place.operator for place in found.places] == [4]
+    assert [text.split(",")[0] for text in found.missing] == [
+        f"operator {n} FULLY_CONNECTED" for n in (0, 1, 2, 3, 5)
+    ]
+
+
+def test_refuses_to_stop_looking_half_way(monkeypatch):
+    """A second place that is not looked for would keep its old weights without a word."""
+    layer = dense(0, [[5, 6, 7, 8]] * 16)
+    target = compiled(laid_out(layer) * 40)
+    assert find([layer], target) == [(0, 0, 0)]
+    monkeypatch.setattr(locate, "_MAX_BYTES_SEEN", 20 * locate._LEAST_COMPARED_BYTES)
+    with pytest.raises(GateNotMet, match="too much"):
+        find([layer], target)
 
 
 def test_refuses_at_once_what_cannot_fit():

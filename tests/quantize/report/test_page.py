@@ -25,10 +25,11 @@ def figures_of(labels, **changes):
     """The figures of a small model: one operator on the Edge TPU, one on the CPU."""
     classes = range(len(labels))
     ops = [
-        {"index": 0, "op": "CONV_2D", "version": 3, "tensor": "c/out", "layer": "conv", "target": "tpu",
-         "status": "Mapped to Edge TPU", "reason": "", "fix": ""},
-        {"index": 1, "op": "ARG_MAX", "version": 2, "tensor": "a/out", "layer": "pick", "target": "cpu",
-         "status": "Operation not supported", "reason": "it has no such operator", "fix": "leave it out"},
+        {"index": 0, "op": "CONV_2D", "version": 3, "tensor": "c/out", "layer": "conv",
+         "place": "conv", "target": "tpu", "status": "Mapped to Edge TPU", "reason": "", "fix": ""},
+        {"index": 1, "op": "ARG_MAX", "version": 2, "tensor": "a/out", "layer": "pick",
+         "place": "pick", "target": "cpu", "status": "Operation not supported",
+         "reason": "it has no such operator", "fix": "leave it out"},
     ]  # fmt: skip
     found = {
         "accuracy": {
