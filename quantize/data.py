@@ -84,6 +84,7 @@ def load_images(path: Path) -> LabelledImages:
     except OSError as error:
         what = f"cannot read the data: {error.strerror or error}"
         raise WrongUsage(what, str(path), "--data takes an .npz file of pictures and classes") from error
+    # NotImplementedError is what zipfile says to a compression that it does not know.
     except (ValueError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
         raise WrongUsage(f"not a readable .npz file: {error}"[:200], str(path), _ARRAYS) from error
     return _checked(images, labels, str(path))

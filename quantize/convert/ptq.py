@@ -16,7 +16,6 @@ from quantize.convert.constructs import walk
 from quantize.data import Pixels
 
 BATCH = 256
-IO_TYPES = ("uint8", "int8", "float32")
 
 Advance = Callable[[float], None]
 Floats = NDArray[np.float32]

@@ -18,7 +18,6 @@ PROGRAM = "edgetpu_compiler"
 TIMEOUT_S = 200
 # "Internal compiler error" comes and goes: the third try has been seen to work.
 ATTEMPTS = 3
-RUNTIME_VERSIONS = range(10, 15)
 HOW_TO_GET_IT = "install edgetpu-compiler, or build containers/edgetpu-compiler (both x86-64 only)"
 
 _MAX_OUTPUT_BYTES = 1024 * 1024

@@ -130,7 +130,7 @@ def test_gives_two_packages_two_tokens():
 @pytest.mark.parametrize("name", [PER_CHANNEL, WITH_HOST])
 def test_the_interpreter_loads_it_up_to_the_custom_operator(name):
     """The new file is a sound .tflite file: only the delegate is missing."""
-    interpreter = pytest.importorskip("ai_edge_litert.interpreter")
+    interpreter = pytest.importorskip("ai_edge_litert.interpreter", reason="needs ai-edge-litert to load it")
     original, _, template = learned(name)
     content = rewrite(template, with_other_weights(original), "new").content
     reader = interpreter.Interpreter(model_content=content)
