@@ -1,12 +1,12 @@
 """The documents that travel over MQTT between a device and everyone else, one frozen type each."""
 
 from dataclasses import dataclass
-from typing import Optional, Tuple
+from typing import Dict, Optional, Tuple
 
 from contract.artifacts import MODEL_NAME_PATTERN, SHA256_PATTERN, VERSION_PATTERN
 from contract.chunks import MAX_CHUNKS
 from contract.errors import MessageError
-from contract.records import Binary, Flag, Integer, Items, Maybe, Nested, Number, Record, Text, rule
+from contract.records import Binary, Flag, Integer, Items, Maybe, Nested, Number, Record, Table, Text, rule
 from contract.stamps import TIME_PATTERN, ULID_PATTERN
 from contract.topics import BLOB_ID_PATTERN, DEVICE_PATTERN, NAME_PATTERN
 
@@ -62,8 +62,31 @@ class Latency(Record):
 
 
 @dataclass(frozen=True)
+class DetectedObject(Record):
+    """One thing that a detector found; `box` is [x0, y0, x1, y1] in parts of the picture, 0 to 1."""
+
+    label: str = rule(_LABEL)
+    id: int = rule(Integer(0, 2**31 - 1))
+    score: float = rule(_SCORE)
+    box: Tuple[float, ...] = rule(Items(Number(0, 1, digits=4), max_items=4, min_items=4))
+
+
+@dataclass(frozen=True)
+class Window(Record):
+    """What a source saw while it published nothing: how many predictions, in how long, of which labels."""
+
+    predictions: int = rule(Integer(1))
+    seconds: float = rule(Number(0, 1e9, digits=3))
+    labels: Dict[str, int] = rule(Table(Integer(1), max_items=64))
+
+
+@dataclass(frozen=True)
 class Prediction(Record):
-    """What a device saw. (device, boot, source, seq) is unique and has no gaps: a gap is a loss."""
+    """What a device saw. (device, boot, source, seq) is unique and has no gaps: a gap is a loss.
+
+    A detector also gives `objects`; when it found none, `top` is empty, `label` is "" and `score` 0. A source
+    that publishes aggregates gives its best prediction and the `window` that it stands for.
+    """
 
     id: str = rule(_ULID)
     device: str = rule(_DEVICE)
@@ -74,11 +97,15 @@ class Prediction(Record):
     label: str = rule(_LABEL)
     label_id: int = rule(Integer(0, 2**31 - 1))
     score: float = rule(_SCORE)
-    top: Tuple[Candidate, ...] = rule(Items(Nested(Candidate), max_items=100, min_items=1))
+    top: Tuple[Candidate, ...] = rule(Items(Nested(Candidate), max_items=100))
     model: ModelVersion = rule(Nested(ModelVersion))
     backend: str = rule(Text(choices=BACKENDS))
     degraded: Optional[str] = rule(Maybe(Text(max_length=200)))
     latency_ms: Latency = rule(Nested(Latency))
+    objects: Tuple[DetectedObject, ...] = rule(
+        Items(Nested(DetectedObject), max_items=100), default=(), omit=True
+    )
+    window: Optional[Window] = rule(Maybe(Nested(Window)), default=None, omit=True)
     clock_synced: bool = rule(Flag(), default=True, omit=True)
 
 
@@ -172,12 +199,14 @@ class InferRequest(Record):
     """A picture to be classified, as JSON; with MQTT 5 the raw JPEG or PNG may travel instead.
 
     Exactly one of `image_b64` (JPEG or PNG) and `array` is given; `array` is the model's input tensor in its
-    own dtype, flat, in row-major order.
+    own dtype, flat, in row-major order. `model` names one of
+    several; without it the device's main model answers.
     """
 
     transaction: str = rule(_TRANSACTION)
     image_b64: Optional[bytes] = rule(Maybe(Binary(MAX_IMAGE_BYTES)), default=None)
     array: Optional[Tuple[int, ...]] = rule(Maybe(Items(Integer(-128, 255), MAX_IMAGE_BYTES)), default=None)
+    model: Optional[str] = rule(Maybe(Text(NAME_PATTERN)), default=None, omit=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()

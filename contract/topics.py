@@ -51,13 +51,51 @@ class Topics:
         """One Prediction per message, never retained."""
         return self._of(device, "prediction/" + _checked(source, NAME_PATTERN, "source"))
 
+    def state(self, device: str, source: str) -> str:
+        """Retained: a source's last Prediction, on a change of label and at most once a second."""
+        return self._of(device, "state/" + _checked(source, NAME_PATTERN, "source"))
+
+    def image(self, device: str, source: str) -> str:
+        """Retained: the JPEG or PNG that a source's last prediction was about; off by default."""
+        return self._of(device, "image/" + _checked(source, NAME_PATTERN, "source"))
+
+    def telemetry(self, device: str) -> str:
+        """Retained Telemetry."""
+        return self._of(device, "telemetry")
+
+    def error(self, device: str) -> str:
+        """One ErrorReport per occurrence."""
+        return self._of(device, "error")
+
+    def sample(self, device: str) -> str:
+        """A Sample: an input that is worth learning from."""
+        return self._of(device, "sample")
+
+    def feedback(self, device: str) -> str:
+        """Feedback on an earlier prediction."""
+        return self._of(device, "feedback")
+
+    def config_set(self, device: str) -> str:
+        """A part of the configuration that may change while the agent runs, as a JSON object."""
+        return self._of(device, "config/set")
+
+    def config_reported(self, device: str) -> str:
+        """Retained: the configuration in effect, without secrets."""
+        return self._of(device, "config/reported")
+
+    def home_assistant(self, device: str, prefix: str = "homeassistant") -> str:
+        """Retained: Home Assistant's device discovery, below a prefix of its own."""
+        _checked(prefix, _BASE_PATTERN, "discovery prefix")
+        return "{}/device/coral_{}/config".format(prefix, _checked(device, DEVICE_PATTERN, "device id"))
+
     def model_desired(self, device: str) -> str:
         """Retained signed release for this one device; overrides its channel."""
         return self._of(device, "model/desired")
 
-    def model_reported(self, device: str) -> str:
-        """Retained ModelReport."""
-        return self._of(device, "model/reported")
+    def model_reported(self, device: str, name: str = "") -> str:
+        """Retained ModelReport of the main model, or of another by its name on the device."""
+        place = _checked(name, NAME_PATTERN, "model name") + "/" if name else ""
+        return self._of(device, f"model/{place}reported")
 
     def model_need(self, device: str) -> str:
         """ChunkNeed: what a device could not get."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from contract import artifacts, manifest, messages
+from contract import artifacts, learning, manifest, messages, telemetry
 from contract.codec import decode, encode
 from contract.errors import ManifestError, MessageError
 from contract.records import build_schema
@@ -13,6 +13,13 @@ from contract.records import build_schema
 GOLDEN = Path(__file__).parents[1] / "golden"
 KINDS = {
     "prediction": messages.Prediction,
+    "prediction_objects": messages.Prediction,
+    "prediction_window": messages.Prediction,
+    "telemetry": telemetry.Telemetry,
+    "error_report": telemetry.ErrorReport,
+    "feedback": learning.Feedback,
+    "sample": learning.Sample,
+    "infer_request_model": messages.InferRequest,
     "infer_answer": messages.InferAnswer,
     "infer_error": messages.InferError,
     "infer_request": messages.InferRequest,
