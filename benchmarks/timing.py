@@ -46,7 +46,7 @@ def compare(claim: str, steps: Steps, floor: str, runs: int) -> dict[str, float]
             times[name].append(time.perf_counter() - started)
             work[name].append(_processor_s() - worked)
     medians = {name: statistics.median(taken) for name, taken in times.items()}
-    print(f"\n{claim}\n({_machine()}, {runs} runs each; median, range, processor time, ratio)")
+    print(f"\n{claim}\n({describe_machine()}, {runs} runs each; median, range, processor time, ratio)")
     for name, taken in times.items():
         spread = f"{min(taken):.4f} to {max(taken):.4f}"
         figures = f"{medians[name]:8.4f} s  {spread:<18}  {statistics.median(work[name]):6.3f} s"
@@ -61,11 +61,20 @@ def verdict(measured: float, limit: float, unit: str) -> None:
         raise SystemExit(1)
 
 
+def judge(claims: Mapping[str, tuple[float, float]]) -> int:
+    """Say of each figure whether it keeps to its limit; return 1 if one does not, else 0."""
+    for name, (measured, limit) in claims.items():
+        kept = "kept" if measured <= limit else "NOT KEPT"
+        print(f"  {name}: {measured:.3f}, at most {limit} allowed: {kept}")
+    return int(any(measured > limit for measured, limit in claims.values()))
+
+
 def _processor_s() -> float:
     """Return the processor time of this process and of those that it has waited for."""
     used = os.times()
     return used.user + used.system + used.children_user + used.children_system
 
 
-def _machine() -> str:
+def describe_machine() -> str:
+    """Return what the figures were measured on."""
     return f"{os.cpu_count()} cores, {platform.machine()}, CPython {platform.python_version()}"

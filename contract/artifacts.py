@@ -94,9 +94,11 @@ class BundleManifest(Record):
 
     `model` is what an Edge TPU runs when `compiled`, else the CPU model; `fallback` is the CPU model of a
     compiled bundle. `golden` is an .npz with `inputs` (K, H, W, C) and `outputs` (K, classes), both in the
-    model's own dtypes, as the CPU model answers them. `labels` is one label a line, `preprocessing` a
-    Preprocessing document. What stays on the computer: `report`, a JSON object of quality figures; `page`,
-    the same as HTML for a person; `recipe`, a JSON object of what is needed to make the bundle again.
+    model's own dtypes, as the CPU model answers them; a second, third ... input or output has an array of its
+    own, `inputs_1` or `outputs_1` and so on, in the model's order, its first size 1 replaced by K. `labels`
+    is one label a line, `preprocessing` a Preprocessing document. What stays on the computer: `report`, a
+    JSON object of quality figures; `page`, the same as HTML for a person; `recipe`, a JSON object of what is
+    needed to make the bundle again.
     """
 
     name: str = rule(Text(MODEL_NAME_PATTERN))

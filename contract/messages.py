@@ -1,18 +1,32 @@
 """The documents that travel over MQTT between a device and everyone else, one frozen type each."""
 
 from dataclasses import dataclass
-from typing import Dict, Optional, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 from contract.artifacts import MODEL_NAME_PATTERN, SHA256_PATTERN, VERSION_PATTERN
 from contract.chunks import MAX_CHUNKS
 from contract.errors import MessageError
-from contract.records import Binary, Flag, Integer, Items, Maybe, Nested, Number, Record, Table, Text, rule
+from contract.records import (
+    Binary,
+    Flag,
+    Integer,
+    Items,
+    Maybe,
+    Nested,
+    Number,
+    Open,
+    Record,
+    Table,
+    Text,
+    rule,
+)
 from contract.stamps import TIME_PATTERN, ULID_PATTERN
 from contract.topics import BLOB_ID_PATTERN, DEVICE_PATTERN, NAME_PATTERN
 
 PHASES = ("idle", "downloading", "verifying", "testing", "trial", "active", "failed", "rolled_back")
 BACKENDS = ("edgetpu", "cpu")
 MAX_IMAGE_BYTES = 128 * 1024
+NOT_PUBLISHED = 0
 
 _TIME = Text(TIME_PATTERN)
 _ULID = Text(ULID_PATTERN)
@@ -84,6 +98,7 @@ class Window(Record):
 class Prediction(Record):
     """What a device saw. (device, boot, source, seq) is unique and has no gaps: a gap is a loss.
 
+    What a source holds back takes no number: whoever asked for it gets it with NOT_PUBLISHED in place of one.
     A detector also gives `objects`; when it found none, `top` is empty, `label` is "" and `score` 0. A source
     that publishes aggregates gives its best prediction and the `window` that it stands for.
     """
@@ -92,7 +107,7 @@ class Prediction(Record):
     device: str = rule(_DEVICE)
     boot: str = rule(_ULID)
     source: str = rule(Text(NAME_PATTERN))
-    seq: int = rule(Integer(1))
+    seq: int = rule(Integer(NOT_PUBLISHED))
     ts: str = rule(_TIME)
     label: str = rule(_LABEL)
     label_id: int = rule(Integer(0, 2**31 - 1))
@@ -111,7 +126,12 @@ class Prediction(Record):
 
 @dataclass(frozen=True)
 class DeviceInfo(Record):
-    """Birth document: who is there, since when, with what."""
+    """Birth document: who is there, since when, with what.
+
+    `ts` is when the agent started, and `stopped` when it was told to stop, said just before it goes offline:
+    a device that is offline without it is lost. `models` are those beside the main one: name on the device,
+    and channel.
+    """
 
     device: str = rule(_DEVICE)
     boot: str = rule(_ULID)
@@ -123,6 +143,8 @@ class DeviceInfo(Record):
     channel: str = rule(Text(NAME_PATTERN))
     sources: Tuple[str, ...] = rule(Items(Text(NAME_PATTERN), max_items=32))
     http: Optional[str] = rule(Maybe(Text(max_length=200)), default=None)
+    models: Dict[str, str] = rule(Table(Text(NAME_PATTERN), max_items=16), default={}, omit=True)
+    stopped: Optional[str] = rule(Maybe(_TIME), default=None, omit=True)
     clock_synced: bool = rule(Flag(), default=True, omit=True)
 
 
@@ -170,6 +192,21 @@ class ModelReport(Record):
     golden: Optional[GoldenResult] = rule(Maybe(Nested(GoldenResult)))
     trust: TrustState = rule(Nested(TrustState))
     stale: bool = rule(Flag(), default=False)
+    clock_synced: bool = rule(Flag(), default=True, omit=True)
+
+
+@dataclass(frozen=True)
+class ConfigReport(Record):
+    """The configuration in effect, secrets masked; `config` is the agent's own affair.
+
+    `overrides` are the keys that orders have changed, and `error` says why the last order was refused, if it
+    was.
+    """
+
+    ts: str = rule(_TIME)
+    config: Dict[str, Any] = rule(Open())
+    overrides: Dict[str, Any] = rule(Open())
+    error: Optional[Problem] = rule(Maybe(Nested(Problem)))
     clock_synced: bool = rule(Flag(), default=True, omit=True)
 
 

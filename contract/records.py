@@ -7,9 +7,10 @@ import abc
 import base64
 import binascii
 import dataclasses
+import functools
 import math
 import re
-from typing import Any, Dict, List, Optional, Sequence, Type, TypeVar
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Type, TypeVar
 
 from contract.errors import MessageError
 
@@ -58,10 +59,8 @@ class Text(Rule):
             raise wrong(where, "one of " + ", ".join(self._choices), value)
         if self._pattern is not None and not self._pattern.fullmatch(value):
             raise wrong(where, "text like " + self._pattern.pattern, value)
-        try:
-            value.encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise wrong(where, "valid Unicode", ascii(value)) from error
+        if not value.isascii():
+            _refuse_surrogates(value, where)
 
     def schema(self) -> Dict[str, Any]:
         """Return the JSON Schema of this rule."""
@@ -252,6 +251,19 @@ class Table(Rule):
         }
 
 
+class Open(Rule):
+    """A JSON object that only its sender understands; the codec bounds its size and depth."""
+
+    def check(self, value: Any, where: str) -> None:
+        """Refuse other types."""
+        if not isinstance(value, dict):
+            raise wrong(where, "an object", value)
+
+    def schema(self) -> Dict[str, Any]:
+        """Return the JSON Schema of this rule."""
+        return {"type": "object"}
+
+
 class Nested(Rule):
     """Another record."""
 
@@ -294,18 +306,18 @@ class Record:
     """Base of every frozen dataclass that crosses a border. Making one checks it."""
 
     def __post_init__(self) -> None:
-        for entry in dataclasses.fields(self):  # type: ignore[arg-type]
-            entry.metadata[_RULE].check(getattr(self, entry.name), entry.name)
+        for entry in _fields(self.__class__):
+            entry.rule.check(getattr(self, entry.name), entry.name)
 
 
 def dump_record(record: Record) -> Dict[str, Any]:
     """Return the record's fields as JSON types, in the order of their declaration."""
     found = {}
-    for entry in dataclasses.fields(record):  # type: ignore[arg-type]
+    for entry in _fields(record.__class__):
         value = getattr(record, entry.name)
-        if entry.metadata[_OMIT] and value == _default(entry):
+        if entry.omit and value == entry.default:
             continue
-        found[entry.name] = entry.metadata[_RULE].dump(value)
+        found[entry.name] = entry.rule.dump(value)
     return found
 
 
@@ -318,29 +330,61 @@ def load_record(kind: Type[R], raw: Any, where: str = "") -> R:
     if not isinstance(raw, dict):
         raise wrong(where.rstrip(".") or kind.__name__, "an object", raw)
     values = {}
-    for entry in dataclasses.fields(kind):  # type: ignore[arg-type]
+    for entry in _fields(kind):
         if entry.name in raw:
-            values[entry.name] = entry.metadata[_RULE].load(raw[entry.name], where + entry.name)
-        elif _default(entry) is dataclasses.MISSING:
+            values[entry.name] = entry.rule.load(raw[entry.name], where + entry.name)
+        elif entry.default is dataclasses.MISSING:
             raise MessageError(f"{where}{entry.name} is missing")
-    return kind(**values)
+    try:
+        return kind(**values)
+    except MessageError as error:
+        raise type(error)(f"{where}{error}") from error
 
 
 def build_schema(kind: Type[Record], document: bool = False) -> Dict[str, Any]:
     """Return the JSON Schema (draft-07) of a record; `document` adds the version key."""
     properties: Dict[str, Any] = {"v": {"const": 1}} if document else {}
     required: List[str] = ["v"] if document else []
-    for entry in dataclasses.fields(kind):  # type: ignore[arg-type]
-        properties[entry.name] = entry.metadata[_RULE].schema()
-        if _default(entry) is dataclasses.MISSING:
+    for entry in _fields(kind):
+        properties[entry.name] = entry.rule.schema()
+        if entry.default is dataclasses.MISSING:
             required.append(entry.name)
     return {"type": "object", "properties": properties, "required": required}
+
+
+class _Field(NamedTuple):
+    """What a record says about one of its fields; `default` is MISSING if the key is required."""
+
+    name: str
+    rule: Rule
+    omit: bool
+    default: Any
+
+
+def _fields(kind: Any) -> Tuple[_Field, ...]:
+    return _read_fields(kind)
+
+
+@functools.lru_cache(maxsize=None)
+def _read_fields(kind: Any) -> Tuple[_Field, ...]:
+    # Each prediction makes several records; what dataclasses tell about them does not change.
+    return tuple(
+        _Field(entry.name, entry.metadata[_RULE], entry.metadata[_OMIT], _default(entry))
+        for entry in dataclasses.fields(kind)
+    )
 
 
 def _default(entry: Any) -> Any:
     if entry.default_factory is not dataclasses.MISSING:
         return entry.default_factory()
     return entry.default
+
+
+def _refuse_surrogates(value: str, where: str) -> None:
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise wrong(where, "valid Unicode", ascii(value)) from error
 
 
 def wrong(where: str, expected: str, value: Any) -> MessageError:

@@ -53,7 +53,7 @@ class CpuHealth(Record):
 
 @dataclass(frozen=True)
 class Memory(Record):
-    """Memory that programs could still have, and what the agent and its workers hold, in MB of 10**6 bytes."""
+    """Memory that programs could still have, and what the agent and its workers hold; MB of 10**6 bytes."""
 
     free_mb: float = rule(_MEGABYTES)
     rss_mb: float = rule(_MEGABYTES)

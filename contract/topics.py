@@ -7,13 +7,14 @@ from typing import List, NamedTuple, Optional
 from contract.errors import TopicError
 
 DEFAULT_BASE = "coral"
+HOME_ASSISTANT = "homeassistant"
 ONLINE = b"online"
 OFFLINE = b"offline"
 
 DEVICE_PATTERN = r"^[a-z0-9][a-z0-9-]{0,62}$"
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 BLOB_ID_PATTERN = r"^[0-9a-f]{32}$"
-_BASE_PATTERN = r"^[A-Za-z0-9_-]{1,32}(/[A-Za-z0-9_-]{1,32}){0,3}$"
+BASE_PATTERN = r"^[A-Za-z0-9_-]{1,32}(/[A-Za-z0-9_-]{1,32}){0,3}$"
 _CHUNK_PATTERN = r"^(0|[1-9][0-9]{0,4})$"
 
 BLOB_ID_DIGITS = 32
@@ -37,7 +38,7 @@ class Topics:
     base: str = DEFAULT_BASE
 
     def __post_init__(self) -> None:
-        _checked(self.base, _BASE_PATTERN, "base topic")
+        _checked(self.base, BASE_PATTERN, "base topic")
 
     def status(self, device: str) -> str:
         """Retained `online` or `offline`; also the last will."""
@@ -83,9 +84,9 @@ class Topics:
         """Retained: the configuration in effect, without secrets."""
         return self._of(device, "config/reported")
 
-    def home_assistant(self, device: str, prefix: str = "homeassistant") -> str:
+    def home_assistant(self, device: str, prefix: str = HOME_ASSISTANT) -> str:
         """Retained: Home Assistant's device discovery, below a prefix of its own."""
-        _checked(prefix, _BASE_PATTERN, "discovery prefix")
+        _checked(prefix, BASE_PATTERN, "discovery prefix")
         return "{}/device/coral_{}/config".format(prefix, _checked(device, DEVICE_PATTERN, "device id"))
 
     def model_desired(self, device: str) -> str:

@@ -11,6 +11,7 @@ from contract.topics import OFFLINE, ONLINE, Topics
 STATUS = "status"
 INFO = "info"
 REPORTED = "model/reported"
+REPORTED_BY_NAME = "model/+/reported"
 DESIRED = "model/desired"
 _ERROR_CHARACTERS = 500
 _log = logging.getLogger(__name__)
@@ -35,17 +36,34 @@ class Device:
         """Whether the device itself ever said something; an order for it does not count."""
         return self.online is not None or self.info is not None or self.report is not None
 
+    @property
+    def status(self) -> str | None:
+        """`online`, `stopped` on purpose, or `offline`: lost without a word."""
+        if self.online is None:
+            return None
+        if self.online:
+            return "online"
+        return "stopped" if self.info is not None and self.info.stopped is not None else "offline"
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Whose releases the device takes."""
+        return (self.info.channel, *self.info.models.values()) if self.info else ()
+
 
 class Fleet:
-    """Devices by name."""
+    """Devices by name. With a channel, a device's report is that of its model that follows it."""
 
-    def __init__(self, topics: Topics) -> None:
+    def __init__(self, topics: Topics, channel: str | None = None) -> None:
         self._topics = topics
+        self._channel = channel
         self.devices: dict[str, Device] = {}
 
     def filters(self) -> list[str]:
         """Return the filters whose messages `observe` understands."""
-        return [self._topics.every_device(leaf) for leaf in (STATUS, INFO, REPORTED, DESIRED)]
+        return [
+            self._topics.every_device(leaf) for leaf in (STATUS, INFO, REPORTED, REPORTED_BY_NAME, DESIRED)
+        ]
 
     def observe(self, topic: str, payload: bytes, retained: bool) -> str | None:
         """Take in one message.
@@ -77,18 +95,23 @@ class Fleet:
 
     def on_channel(self, channel: str) -> list[Device]:
         """Return the devices that are online and follow a channel, by name."""
-        return [one for one in self.known() if one.online and one.info and one.info.channel == channel]
+        return [one for one in self.known() if one.online and one.info and channel in one.channels]
 
     def _fold(self, device: Device, topic: str, payload: bytes, retained: bool) -> Device | None:
         if topic == self._topics.status(device.name) and payload in (ONLINE, OFFLINE):
             return replace(device, online=payload == ONLINE)
         if topic == self._topics.info(device.name) and payload:
             return replace(device, info=decode(DeviceInfo, payload))
-        if topic == self._topics.model_reported(device.name) and payload:
+        if topic == self._topics.model_reported(device.name, self._model(device)) and payload:
             return replace(device, report=decode(ModelReport, payload), is_live=not retained)
         if topic == self._topics.model_desired(device.name):
             return replace(device, desired=payload or None)
         return None
+
+    def _model(self, device: Device) -> str:
+        """Return the name of the device's model that follows the channel; "" is the main one."""
+        others = device.info.models if device.info else {}
+        return next((name for name, channel in others.items() if channel == self._channel), "")
 
 
 @dataclass(frozen=True)

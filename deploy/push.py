@@ -81,7 +81,7 @@ def push(order: Order, say: Say) -> Result:
     root = load_root(order.fleet)
     key = load_key(order.fleet, "release", root)
     with Link(order.broker) as link:
-        fleet = Fleet(topics)
+        fleet = Fleet(topics, order.channel)
         seen = _call_the_roll(link, fleet, topics, order.channel)
         targets = choose(fleet, order.names, order.channel, order.wait)
         for remark in targets.remarks:

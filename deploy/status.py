@@ -39,7 +39,7 @@ def as_json(device: Device) -> dict[str, Any]:
     current = report.current if report is not None else None
     return {
         "device": device.name,
-        "status": None if device.online is None else ("online" if device.online else "offline"),
+        "status": device.status,
         "model": current and current.name,
         "version": current and current.version,
         "phase": report and report.phase,

@@ -54,8 +54,9 @@ def _choose_named(fleet: Fleet, names: tuple[str, ...], channel: str) -> Targets
 
 def _choose_channel(fleet: Fleet, channel: str, wait: bool) -> Targets:
     online = fleet.on_channel(channel)
-    free = tuple(device.name for device in online if device.desired is None)
-    remarks = tuple(_say_pinned(device) for device in online if device.desired is not None)
+    pinned = [device for device in online if device.desired is not None and _main_channel(device) == channel]
+    free = tuple(device.name for device in online if device not in pinned)
+    remarks = tuple(_say_pinned(device) for device in pinned)
     if wait and not free:
         what = (
             f"no free device of channel {channel} is online"
@@ -64,6 +65,11 @@ def _choose_channel(fleet: Fleet, channel: str, wait: bool) -> Targets:
         )
         raise Unreachable(what, "--all", "start a board, or publish for later with --no-wait")
     return Targets((), free, (), remarks)
+
+
+def _main_channel(device: Device) -> str | None:
+    """Only a device's main model can have a release of its own."""
+    return device.info.channel if device.info else None
 
 
 def _say_pinned(device: Device) -> str:

@@ -10,6 +10,7 @@ _STATUS_BY_CODE = {
     "bad_request": 400,
     "bad_image": 400,
     "bad_input": 400,
+    "model_output_raw": 400,
     "unknown_model": 404,
     "unsupported_type": 415,
     "internal": 500,

@@ -8,7 +8,7 @@ from typing import Callable, NamedTuple, Optional, Set, Union
 from contract.messages import Prediction, Problem
 from edge_agent.events import InferenceAsked
 
-_BUSY = Problem("busy", "too many requests are waiting", "try again a little later")
+BUSY = Problem("busy", "too many requests are waiting", "try again a little later")
 _LATE = Problem("timeout", "no answer in time", "see /readyz, or allow more: http.timeout_s")
 _STOPPING = Problem("stopping", "the agent is being stopped", "try again a little later")
 
@@ -63,7 +63,14 @@ class Asker:
         self._waiting: Set[_Reply] = set()
         self._is_stopping = False
 
-    def ask(self, kind: str, payload: bytes, top_k: Optional[int] = None) -> Found:
+    def ask(
+        self,
+        kind: str,
+        payload: bytes,
+        top_k: Optional[int] = None,
+        model: str = "",
+        takes_raw: bool = False,
+    ) -> Found:
         """Ask and wait; the arguments are those of `InferenceAsked`."""
         reply = _Reply()
         self._waiting.add(reply)
@@ -72,12 +79,20 @@ class Asker:
                 return Found(_STOPPING)
             self._ask(
                 InferenceAsked(
-                    kind, payload, self._source, time.monotonic(), reply.set, top_k, reply.keep_output
+                    kind,
+                    payload,
+                    self._source,
+                    time.monotonic(),
+                    reply.set,
+                    top_k,
+                    reply.keep_output,
+                    model,
+                    takes_raw,
                 )
             )
             return reply.wait(self._timeout_s)
         except queue.Full:
-            return Found(_BUSY)
+            return Found(BUSY)
         finally:
             self._waiting.discard(reply)
 

@@ -1,4 +1,4 @@
-"""A child process with a socket to it: started, hung up on, ended for certain."""
+"""A child process that works for us: started, given sockets to talk over, ended for certain."""
 
 import logging
 import os
@@ -8,6 +8,7 @@ import subprocess
 from typing import Sequence
 
 from contract.messages import Problem
+from edge_agent.frames import send_socket
 
 _log = logging.getLogger(__name__)
 # More threads of a linear algebra library would only cost memory; the TFLite kernels have their own.
@@ -15,15 +16,15 @@ _THREADS_OF_LIBRARIES = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
 class Child:
-    """A process and the socket to it."""
+    """A process and the control socket to it: it is given its other sockets over that, and ends with it."""
 
     def __init__(self, program: Sequence[str]) -> None:
-        """Start `program`, a command line to which the number of its socket is added.
+        """Start `program`, a command line to which the number of its control socket is added.
 
         Raises:
             OSError: there is no such program, or no process or file descriptor is left.
         """
-        self.connection, theirs = socket.socketpair()
+        self._control, theirs = socket.socketpair()
         with theirs:
             try:
                 self._process = subprocess.Popen(
@@ -34,23 +35,37 @@ class Child:
                     env=dict(os.environ, **_THREADS_OF_LIBRARIES),
                 )
             except OSError:
-                self.connection.close()
+                self._control.close()
                 raise
         self.pid = self._process.pid
 
-    def hang_up(self) -> None:
-        """End the stream for both sides: the process leaves, and who waits for it here wakes up."""
-        try:
-            self.connection.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            _log.debug("process %d has gone already", self.pid)
+    @property
+    def is_running(self) -> bool:
+        """Whether the process is still there."""
+        return self._process.poll() is None
+
+    def connect(self) -> socket.socket:
+        """Return a new socket whose other end the process serves.
+
+        Raises:
+            OSError: the process is gone, or no file descriptor is left.
+        """
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                send_socket(self._control, theirs)
+            except OSError:
+                ours.close()
+                raise
+        return ours
 
     def end(self, patience_s: float) -> int:
-        """Close the socket, kill the process if it is not gone in time, return its exit code."""
-        self.connection.close()
+        """Close the control socket, kill the process if it is not gone in time, return its exit code."""
+        self._control.close()
         try:
             return self._process.wait(patience_s)
         except subprocess.TimeoutExpired:
+            _log.info("process %d is killed", self.pid)
             self._process.kill()
         return self._process.wait()
 

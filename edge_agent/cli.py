@@ -10,10 +10,15 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Optional, Sequence
 
 from contract import __version__
-from edge_agent.errors import AgentError, ConfigError, RequestError, TrustError
+from edge_agent.errors import AgentError, ConfigError, RequestError, TrustError, UnreachableError
 
-DONE, FAILED, WRONG_USAGE, GATE_NOT_MET, INTERRUPTED = 0, 1, 2, 4, 130
-_EXIT_CODES = {ConfigError: WRONG_USAGE, RequestError: WRONG_USAGE, TrustError: GATE_NOT_MET}
+DONE, FAILED, WRONG_USAGE, UNREACHABLE, GATE_NOT_MET, INTERRUPTED = 0, 1, 2, 3, 4, 130
+_EXIT_CODES = {
+    ConfigError: WRONG_USAGE,
+    RequestError: WRONG_USAGE,
+    UnreachableError: UNREACHABLE,
+    TrustError: GATE_NOT_MET,
+}
 _DEFAULT_CONFIG = "/etc/reefline/agent.toml"
 
 
@@ -97,6 +102,30 @@ def _config(arguments: argparse.Namespace) -> int:
     return DONE
 
 
+def _model_list(arguments: argparse.Namespace) -> int:
+    from edge_agent.config import load
+    from edge_agent.model_commands import format_models, list_models
+
+    rows = list_models(load(Path(arguments.config)))
+    if arguments.json:
+        _print_json({"ok": True, "models": rows})
+    else:
+        print(format_models(rows))
+    return DONE
+
+
+def _model_use(arguments: argparse.Namespace) -> int:
+    from edge_agent.config import load
+    from edge_agent.model_commands import format_models, use_model
+
+    row = use_model(load(Path(arguments.config)), arguments.version)
+    if arguments.json:
+        _print_json({"ok": True, "model": row})
+    else:
+        print(format_models([row]))
+    return DONE
+
+
 def _classify(arguments: argparse.Namespace) -> int:
     from edge_agent.classify import Task, classify, format_outcome
 
@@ -115,6 +144,23 @@ def _classify(arguments: argparse.Namespace) -> int:
     print(format_outcome(outcome))
     if outcome.warning:
         print(f"warning: {outcome.warning}", file=sys.stderr)
+    return DONE
+
+
+def _detect(arguments: argparse.Namespace) -> int:
+    from edge_agent.detect import Task, detect, format_outcome
+
+    outcome = detect(
+        Task(
+            model=arguments.model,
+            picture=Path(arguments.input),
+            labels=Path(arguments.labels) if arguments.labels else None,
+            threshold=arguments.threshold,
+            count=arguments.count,
+            output=Path(arguments.output) if arguments.output else None,
+        )
+    )
+    print(format_outcome(outcome))
     return DONE
 
 
@@ -152,8 +198,26 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--check", action="store_true", help="say whether it is valid")
     what.add_argument("--show", action="store_true", help="print what is in effect, secrets masked")
     what.add_argument("--schema", action="store_true", help="print the JSON Schema of the file")
+    _add_model_commands(add)
+    _add_detect_options(add("detect", _detect, "find objects in a picture, as detect_image.py"))
     _add_classify_options(add("classify", _classify, "run a model on a picture, as classify_image.py"))
     return parser
+
+
+def _add_model_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
+    text = "say which models are installed, or make another one active"
+    actions = add("model", _model_list, text).add_subparsers(dest="action", metavar="ACTION")
+    actions.required = True
+    for name, do, about in (
+        ("list", _model_list, "say what is installed"),
+        ("use", _model_use, "make an installed version active"),
+        ("rollback", _model_use, "make the last known good active"),
+    ):
+        action = actions.add_parser(name, help=about, description=about)
+        action.set_defaults(do=do, version=None)
+        _add_config_options(action)
+        _add_json_option(action)
+    actions.choices["use"].add_argument("version", metavar="VERSION", help="as `list` shows it")
 
 
 def _add_config_options(parser: argparse.ArgumentParser) -> None:
@@ -176,6 +240,16 @@ def _add_classify_options(parser: argparse.ArgumentParser) -> None:
     add("-c", "--count", type=_positive, default=5, help="how often the model is run (%(default)s)")
     add("-a", "--input_mean", type=float, default=128.0, help="taken from each pixel (%(default)s)")
     add("-s", "--input_std", type=_above_zero, default=128.0, help="then it is divided by this (%(default)s)")
+
+
+def _add_detect_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("-m", "--model", required=True, help="a .tflite file, FILE@DEVICE to name an Edge TPU")
+    add("-i", "--input", required=True, help="a JPEG or PNG picture")
+    add("-l", "--labels", help="a file of labels")
+    add("-t", "--threshold", type=float, default=0.4, help="lowest score of an object (%(default)s)")
+    add("-o", "--output", help="a file for the picture with the objects framed")
+    add("-c", "--count", type=_positive, default=5, help="how often the model is run (%(default)s)")
 
 
 def _positive(text: str) -> int:
@@ -202,8 +276,8 @@ def _explain(error: AgentError, arguments: argparse.Namespace) -> None:
         told = {"code": error.code, "message": error.message, "hint": error.hint}
         _print_json({"ok": False, "error": told})
     hint = error.hint or f"look up {error.code} in docs/agent.md"
-    is_classify = arguments.command == "classify"
-    where = f"{arguments.model}, {arguments.input}" if is_classify else arguments.config
+    is_file = arguments.command in ("classify", "detect")
+    where = f"{arguments.model}, {arguments.input}" if is_file else arguments.config
     # Libraries put line breaks into their messages.
     message = " ".join(error.message.split())
     print(f"error: {message}\n   at: {where}\n  try: {hint}", file=sys.stderr)

@@ -2,15 +2,17 @@
 
 import dataclasses
 import difflib
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Optional, Type
+from typing import Any, Dict, Iterator, Optional, Tuple, Type, Union
 
 from contract.errors import MessageError
-from contract.records import Flag, Integer, Maybe, Nested, Number, Record, Text, load_record, rule
-from contract.topics import DEFAULT_BASE, DEVICE_PATTERN, NAME_PATTERN
+from contract.records import Flag, Integer, Maybe, Nested, Number, Record, Table, Text, load_record, rule
+from contract.topics import BASE_PATTERN, DEFAULT_BASE, DEVICE_PATTERN, HOME_ASSISTANT, NAME_PATTERN
 from edge_agent.errors import ConfigError
+from edge_agent.source_config import BUILT_IN, MAX_SOURCES, SourceConfig
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -21,6 +23,8 @@ _PATH = Text(max_length=4096)
 # The kernel takes 107 bytes.
 _SOCKET_PATH = Text(r"^/[\x21-\x7e]*$", max_length=107)
 _MIB = 1024 * 1024
+# What the shadow model is called beside the names of `models`.
+SHADOW = "shadow"
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class InferenceConfig(Record):
     """How predictions are made, and the limits of the process that makes them."""
 
     top_k: int = rule(Integer(1, 100), default=3)
+    min_score: float = rule(Number(0, 1), default=0.1)
     queue: int = rule(Integer(1, 10000), default=64)
     timeout_s: float = rule(Number(0.1, 600), default=2)
     load_timeout_s: float = rule(Number(1, 600), default=60)
@@ -79,10 +84,61 @@ class OutboxConfig(Record):
 
 
 @dataclass(frozen=True)
+class SamplingConfig(Record):
+    """Which inputs are sent away to learn from, and what is remembered for feedback.
+
+    An input is hard when the best score is below `confidence`, when the best is ahead of the second by less
+    than `margin`, or when the entropy of the best labels, 0 to 1, is above `entropy`.
+    """
+
+    enabled: bool = rule(Flag(), default=False)
+    confidence: float = rule(Number(0, 1), default=0.5)
+    margin: float = rule(Number(0, 1), default=0.1)
+    entropy: float = rule(Number(0, 1), default=0.9)
+    bytes_per_day: int = rule(Integer(), default=4 * _MIB)
+    min_interval_s: float = rule(Number(0, 86400), default=10)
+    remember_inputs: int = rule(Integer(0, 10_000), default=64)
+    remember_bytes: int = rule(Integer(), default=4 * _MIB)
+
+
+@dataclass(frozen=True)
+class TelemetryConfig(Record):
+    """How often the device tells how it is; 0 is never."""
+
+    every_s: float = rule(Number(0, 86400), default=30)
+
+
+@dataclass(frozen=True)
+class HomeAssistantConfig(Record):
+    """Whether Home Assistant is told of this device, and where it listens."""
+
+    enabled: bool = rule(Flag(), default=False)
+    prefix: str = rule(Text(BASE_PATTERN), default=HOME_ASSISTANT)
+
+
+@dataclass(frozen=True)
+class ModelConfig(Record):
+    """A model beside the main one, which takes the releases of a channel of its own."""
+
+    channel: str = rule(Text(NAME_PATTERN))
+
+
+@dataclass(frozen=True)
+class ShadowConfig(Record):
+    """A model that is only compared with the main one: its channel, its share of the inputs, its budget."""
+
+    channel: str = rule(Text(NAME_PATTERN))
+    share: float = rule(Number(0, 1), default=0.1)
+    max_latency_ms: float = rule(Number(1, 60_000), default=500)
+    max_temp_c: float = rule(Number(0, 120), default=80)
+
+
+@dataclass(frozen=True)
 class AgentConfig(Record):
     """Everything the agent is told. Only `device`, `state_dir` and `root` have no default.
 
-    `root` is the signed root of trust that the board was enrolled with.
+    `root` is the signed root of trust that the board was enrolled with. `models` are further models by name,
+    `sources` what asks by itself, or publishes less than every prediction, by name.
     """
 
     device: str = rule(Text(DEVICE_PATTERN))
@@ -96,6 +152,29 @@ class AgentConfig(Record):
     inference: InferenceConfig = rule(Nested(InferenceConfig), default=InferenceConfig())
     update: UpdateConfig = rule(Nested(UpdateConfig), default=UpdateConfig())
     outbox: OutboxConfig = rule(Nested(OutboxConfig), default=OutboxConfig())
+    sampling: SamplingConfig = rule(Nested(SamplingConfig), default=SamplingConfig())
+    telemetry: TelemetryConfig = rule(Nested(TelemetryConfig), default=TelemetryConfig())
+    home_assistant: HomeAssistantConfig = rule(Nested(HomeAssistantConfig), default=HomeAssistantConfig())
+    models: Dict[str, ModelConfig] = rule(Table(Nested(ModelConfig), max_items=8), default={})
+    shadow: Optional[ShadowConfig] = rule(Maybe(Nested(ShadowConfig)), default=None)
+    sources: Dict[str, SourceConfig] = rule(Table(Nested(SourceConfig), max_items=MAX_SOURCES), default={})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in (*self.models, *self.sources):
+            if not re.fullmatch(NAME_PATTERN, name):
+                raise MessageError(f"models and sources: a name must look like {NAME_PATTERN}, got {name!r}")
+        if SHADOW in self.models:
+            raise MessageError(f"models.{SHADOW}: the shadow model is called so, take another name")
+        channels = [self.channel, *(model.channel for model in self.models.values())]
+        channels += [self.shadow.channel] if self.shadow else []
+        if len(set(channels)) < len(channels):
+            raise MessageError(f"every model needs a channel of its own, got {', '.join(channels)}")
+        for name, source in self.sources.items():
+            if (source.kind is None) != (name in BUILT_IN):
+                raise MessageError(f"sources.{name}: a source has a kind, except {' and '.join(BUILT_IN)}")
+            if source.model and source.model not in self.models:
+                raise MessageError(f"sources.{name}.model must be one of [models], got {source.model!r}")
 
 
 def load(path: Path) -> AgentConfig:
@@ -113,14 +192,19 @@ def load(path: Path) -> AgentConfig:
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError("config_syntax", f"{path} is not TOML: {error}", "correct that line") from error
-    _refuse_unknown(AgentConfig, raw, "")
+    refuse_unknown(AgentConfig, raw)
     try:
         return load_record(AgentConfig, raw)
     except MessageError as error:
         raise ConfigError("config_value", f"{path}: {error}", "correct that value") from error
 
 
-def _refuse_unknown(kind: Type[Record], raw: Dict[str, Any], prefix: str) -> None:
+def refuse_unknown(kind: Type[Record], raw: Dict[str, Any], prefix: str = "") -> None:
+    """Refuse a key that a record, or one below it, does not have.
+
+    Raises:
+        ConfigError: it names the nearest known key.
+    """
     known = {entry.name: entry.type for entry in dataclasses.fields(kind)}  # type: ignore[arg-type]
     for key, value in raw.items():
         if key not in known:
@@ -128,6 +212,19 @@ def _refuse_unknown(kind: Type[Record], raw: Dict[str, Any], prefix: str) -> Non
             raise ConfigError(
                 "config_unknown_key", f"unknown key {prefix}{key}", f"did you mean {prefix}{near[0]}?"
             )
-        section = known[key]
-        if isinstance(value, dict) and isinstance(section, type) and issubclass(section, Record):
-            _refuse_unknown(section, value, f"{prefix}{key}.")
+        for path, section, table in _tables(known[key], value, prefix + key):
+            refuse_unknown(section, table, path + ".")
+
+
+def _tables(kind: Any, value: Any, path: str) -> Iterator[Tuple[str, Type[Record], Dict[str, Any]]]:
+    """Yield each table whose keys are known, and its path: a record's, or each of a dict of records."""
+    if not isinstance(value, dict):
+        return
+    if isinstance(kind, type) and issubclass(kind, Record):
+        yield path, kind, value
+    elif getattr(kind, "__origin__", None) is Union:
+        for member in kind.__args__:
+            yield from _tables(member, value, path)
+    elif getattr(kind, "__origin__", None) is dict:
+        for name, table in value.items():
+            yield from _tables(kind.__args__[1], table, f"{path}.{name}")

@@ -17,7 +17,7 @@ def mask(config: Record) -> Dict[str, Any]:
     return masked
 
 
-def format_toml(shown: Dict[str, Any]) -> Iterator[str]:
+def format_toml(shown: Dict[str, Any], prefix: str = "") -> Iterator[str]:
     """Yield the lines of a TOML file; a key without a value stands in a comment."""
     for key, value in shown.items():
         if value is None:
@@ -26,8 +26,8 @@ def format_toml(shown: Dict[str, Any]) -> Iterator[str]:
             yield f"{key} = {json.dumps(value)}"
     for key, value in shown.items():
         if isinstance(value, dict):
-            yield from ("", f"[{key}]")
-            yield from format_toml(value)
+            yield from ("", f"[{prefix}{key}]")
+            yield from format_toml(value, f"{prefix}{key}.")
 
 
 def build_config_schema() -> Dict[str, Any]:
@@ -48,6 +48,9 @@ def _is_secret(key: str) -> bool:
 
 def _close(schema: Dict[str, Any]) -> Dict[str, Any]:
     if "properties" not in schema:
-        return schema
+        # A table of records: any name, but only known keys.
+        return {
+            key: _close(value) if key == "additionalProperties" else value for key, value in schema.items()
+        }
     properties = {key: _close(value) for key, value in schema["properties"].items()}
     return {**schema, "properties": properties, "additionalProperties": False}

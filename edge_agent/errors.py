@@ -2,6 +2,7 @@
 
 AgentError
 ├── ConfigError      the person who wrote the configuration
+├── UnreachableError the person at the board: its agent does not answer
 ├── RequestError     the client that asked: a bad picture, a full queue
 ├── ModelError       the Edge TPU, the interpreter or the model file
 └── UpdateError      the publisher of a release; the running model stays
@@ -27,6 +28,10 @@ class AgentError(Exception):
 
 class ConfigError(AgentError):
     """The configuration is wrong; the agent does not start."""
+
+
+class UnreachableError(AgentError):
+    """Another program on this board does not answer."""
 
 
 class RequestError(AgentError):

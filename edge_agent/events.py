@@ -4,10 +4,13 @@ from dataclasses import dataclass, field
 from typing import Callable, Optional, Tuple, Union
 
 from contract.artifacts import TensorSpec
-from contract.messages import Candidate, GoldenResult, Prediction, Problem
+from contract.learning import Feedback
+from contract.messages import Candidate, DetectedObject, GoldenResult, Prediction, Problem
 
 IMAGE = "image"
 ARRAY = "array"
+
+CLASSES, OBJECTS, RAW = "classes", "objects", "raw"
 
 Answer = Callable[[Union[Prediction, Problem]], None]
 
@@ -27,8 +30,11 @@ class InferenceAsked:
         arrived_s: `time.monotonic()` when the request had been read.
         answer: called exactly once, from the loop; must not block.
         top_k: how many labels to name, 1 to 100; None for `inference.top_k`.
-        on_output: called just before `answer` gets a Prediction, with the model's output: the tensor's bytes,
-            row-major, in its own dtype.
+        on_output: called just before `answer` gets a Prediction, with the model's outputs: their bytes, one
+            after the other, each row-major in its own dtype.
+        takes_raw: the model's outputs are enough, whether or not they name labels; without labels the
+            Prediction has none, and is not published.
+        model: which of the device's models is meant, "" for the main one.
     """
 
     kind: str
@@ -38,28 +44,50 @@ class InferenceAsked:
     answer: Answer = field(repr=False)
     top_k: Optional[int] = None
     on_output: Callable[[bytes], None] = field(default=_ignore, repr=False)
+    model: str = ""
+    takes_raw: bool = False
 
 
 @dataclass(frozen=True)
 class Classified:
-    """What a worker found: the best labels first, where the time went, and the raw output tensor's bytes."""
+    """What a worker found: the best labels first, where the time went, and the raw output tensors' bytes.
+
+    A detector also gives what it saw; a model whose outputs are raw has neither labels nor objects.
+    """
 
     top: Tuple[Candidate, ...]
     preprocess_ms: float
     inference_ms: float
     postprocess_ms: float
     output: bytes = field(default=b"", repr=False)
+    objects: Tuple[DetectedObject, ...] = ()
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """An input made ready to be sent away.
+
+    Attributes:
+        likeness: 64 bits that are nearly the same for pictures that look nearly the same.
+        content_type: what `data` is, as in `contract.learning.Sample`.
+        data: the input as it came, or a smaller JPEG of it.
+    """
+
+    likeness: int
+    content_type: str
+    data: bytes = field(repr=False)
 
 
 @dataclass(frozen=True)
 class WorkerReady:
-    """A worker has loaded its model and run it once."""
+    """A worker has loaded its model and run it once; `meaning` says what its outputs are."""
 
     worker: int
     runtime: str
     backend: str
     inputs: Tuple[TensorSpec, ...]
     outputs: Tuple[TensorSpec, ...]
+    meaning: str = CLASSES
 
 
 @dataclass(frozen=True)
@@ -80,11 +108,27 @@ class WorkerAnswered:
 
 
 @dataclass(frozen=True)
+class WorkerSampled:
+    """A worker has made input `key` ready to be sent away; None if it cannot be."""
+
+    worker: int
+    key: int
+    found: Optional[Sampled]
+
+
+@dataclass(frozen=True)
 class WorkerFailed:
     """A worker is gone: it could not load its model, was stopped at a limit, or died."""
 
     worker: int
     problem: Problem
+
+
+@dataclass(frozen=True)
+class FeedbackGiven:
+    """Somebody says over HTTP what an input truly was."""
+
+    feedback: Feedback
 
 
 @dataclass(frozen=True)
@@ -131,6 +175,27 @@ class Delivered:
 
 
 @dataclass(frozen=True)
+class HeatMeasured:
+    """The Edge TPU's temperature in degrees Celsius, None where the driver does not tell it."""
+
+    edgetpu_celsius: Optional[float]
+
+
+@dataclass(frozen=True)
+class DeviceReset:
+    """The Edge TPU has been reset, or `problem` says why not."""
+
+    problem: Optional[Problem]
+
+
+@dataclass(frozen=True)
+class RestartAsked:
+    """The agent cannot help itself any more: it ends with a failure, so that it is started anew."""
+
+    problem: Problem
+
+
+@dataclass(frozen=True)
 class StopAsked:
     """SIGTERM or Ctrl-C."""
 
@@ -140,11 +205,16 @@ Event = Union[
     WorkerReady,
     WorkerTested,
     WorkerAnswered,
+    WorkerSampled,
     WorkerFailed,
+    FeedbackGiven,
     Connected,
     Disconnected,
     MessageArrived,
     SubscriptionAnswered,
     Delivered,
+    HeatMeasured,
+    DeviceReset,
+    RestartAsked,
     StopAsked,
 ]

@@ -2,18 +2,34 @@
 
 import io
 import logging
-from typing import Any
+from typing import Any, Optional, Sequence, Tuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from contract.artifacts import Preprocessing, TensorSpec
+from contract.messages import DetectedObject
 from edge_agent.errors import ModelError, RequestError
 
 _log = logging.getLogger(__name__)
 _FORMATS = ("JPEG", "PNG")
 _MODES = {1: "L", 3: "RGB"}
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "nearest": Image.Resampling.NEAREST}
+# EXIF 2.32 (CIPA DC-008), tag 0x0112: how the camera was held; 1 is upright.
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = tuple(_TURNS[orientation] for orientation in (5, 6, 7, 8))
+# A JPEG of this size and quality has 30 to 90 KiB.
+_SMALL_SIDE = 640
+_SMALL_QUALITY = 80
 _HINT = "send a JPEG or PNG picture"
 
 # Pillow only warns where we refuse: `max_pixels` is checked before anything is decoded.
@@ -76,11 +92,68 @@ class ImageReader:
                 raise RequestError(
                     "bad_image", f"the picture has {pixels} pixels, at most {self._max_pixels} are allowed"
                 )
+            turn = _read_turn(image)
+            size = self._size[::-1] if turn in _SIDEWAYS else self._size
             if self._filter == Image.Resampling.BILINEAR:
                 # A JPEG decoder can shrink by 2, 4 or 8 for free; twice our size is left for the filter.
-                image.draft(None, (2 * self._size[0], 2 * self._size[1]))
+                image.draft(None, (2 * size[0], 2 * size[1]))
             picture = _to_8_bits(image).convert(self._mode)
-        return picture if picture.size == self._size else picture.resize(self._size, self._filter)
+        picture = picture if picture.size == size else picture.resize(size, self._filter)
+        return picture if turn is None else picture.transpose(turn)
+
+
+def shrink_picture(payload: bytes, max_bytes: int) -> Tuple[str, bytes]:
+    """Return a picture that has been read before in at most `max_bytes`, if that can be done.
+
+    Args:
+        payload: the bytes of a JPEG or PNG file.
+        max_bytes: a file with more is made smaller, as a JPEG the right way up.
+
+    Returns:
+        Its content type, and the bytes.
+    """
+    with Image.open(io.BytesIO(payload), formats=_FORMATS) as image:
+        if len(payload) <= max_bytes:
+            return f"image/{str(image.format).lower()}", payload
+        turn = _read_turn(image)
+        image.draft(None, (_SMALL_SIDE, _SMALL_SIDE))
+        picture = _to_8_bits(image).convert("RGB")
+    picture.thumbnail((_SMALL_SIDE, _SMALL_SIDE))
+    file = io.BytesIO()
+    (picture if turn is None else picture.transpose(turn)).save(file, "JPEG", quality=_SMALL_QUALITY)
+    return "image/jpeg", file.getvalue()
+
+
+def read_size(payload: bytes) -> Tuple[int, int]:
+    """Return a good picture's width and height in pixels, the right way up."""
+    with Image.open(io.BytesIO(payload), formats=_FORMATS) as image:
+        return image.size[::-1] if _read_turn(image) in _SIDEWAYS else image.size
+
+
+def draw_boxes(payload: bytes, objects: Sequence[DetectedObject], suffix: str) -> bytes:
+    """Return a good picture, the right way up, with a frame and a label for each object; PNG or JPEG."""
+    with Image.open(io.BytesIO(payload), formats=_FORMATS) as image:
+        turn = _read_turn(image)
+        picture = _to_8_bits(image).convert("RGB")
+    picture = picture if turn is None else picture.transpose(turn)
+    pen = ImageDraw.Draw(picture)
+    for each in objects:
+        corners = [edge * picture.size[place % 2] for place, edge in enumerate(each.box)]
+        pen.rectangle(corners, outline="red")
+        pen.text((corners[0] + 10, corners[1] + 10), f"{each.label}\n{each.score:.2f}", fill="red")
+    file = io.BytesIO()
+    picture.save(file, "PNG" if suffix.lower() == ".png" else "JPEG")
+    return file.getvalue()
+
+
+def _read_turn(image: Image.Image) -> Optional[Image.Transpose]:
+    """Return what turns a camera's picture the right way up, None if it is so already or does not say."""
+    try:
+        return _TURNS.get(int(image.getexif().get(_ORIENTATION, 1)))
+    except Exception:
+        # Pillow's reader raises almost anything on damaged tags; the picture itself may be good.
+        _log.debug("EXIF ignored", exc_info=True)
+        return None
 
 
 def _to_8_bits(image: Image.Image) -> Image.Image:

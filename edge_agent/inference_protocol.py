@@ -6,15 +6,16 @@ data extension: Triton's docs/protocol/extension_binary_data.md.
 
 import array
 import json
+import math
 from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, Iterable, List, Optional, Tuple
 
 from contract.artifacts import TensorSpec
 from contract.codec import parse_json
 from contract.errors import MessageError
 from contract.messages import ModelVersion, Prediction
 from contract.records import Flag, Integer, Items, Maybe, Nested, Record, Text, load_record, rule
-from edge_agent.errors import RequestError
+from edge_agent.errors import ModelError, RequestError
 
 EXTENSIONS = ("binary_tensor_data",)
 PLATFORM = "tensorflow_lite"
@@ -29,6 +30,8 @@ _DATATYPES = {
     "int64": ("INT64", "q"),
     "bool": ("BOOL", "B"),
 }
+
+Specs = Tuple[TensorSpec, ...]
 
 
 @dataclass(frozen=True)
@@ -71,21 +74,33 @@ class _Request(Record):
 
 @dataclass(frozen=True)
 class Question:
-    """A checked request: its id, the input tensor's bytes, and whether the output is wanted as bytes too."""
+    """A checked request.
+
+    Attributes:
+        id: what the client calls it.
+        payload: the bytes of all inputs, in the model's order.
+        outputs: the numbers of the outputs that the answer shall have, in the client's order, and whether
+            each is wanted as bytes.
+    """
 
     id: str
     payload: bytes
-    is_binary: bool
+    outputs: Tuple[Tuple[int, bool], ...]
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether the answer is more than JSON."""
+        return any(is_binary for _, is_binary in self.outputs)
 
 
-def read_question(body: bytes, header_length: str, taken: TensorSpec, given: TensorSpec) -> Question:
+def read_question(body: bytes, header_length: str, taken: Specs, given: Specs) -> Question:
     """Read the body of a request for a model.
 
     Args:
-        body: JSON, with the binary extension followed by the tensor's bytes.
+        body: JSON, with the binary extension followed by the tensors' bytes.
         header_length: the header Inference-Header-Content-Length: the JSON's bytes; empty if all is JSON.
-        taken: the model's input.
-        given: the model's output.
+        taken: the model's inputs.
+        given: the model's outputs.
 
     Raises:
         RequestError: it is no such request, or not one that the model can answer.
@@ -96,48 +111,58 @@ def read_question(body: bytes, header_length: str, taken: TensorSpec, given: Ten
         request = load_record(_Request, raw)
     except MessageError as error:
         raise _bad(str(error)) from error
-    _check_tensors(request, taken, given)
-    size = request.inputs[0].parameters.binary_data_size
-    if size is not None:
-        payload = _take_binary(tail, size, taken)
-    elif tail:
-        raise _bad(f"{len(tail)} bytes follow the JSON, and no input says binary_data_size")
-    else:
-        payload = _pack(raw["inputs"][0].get("data"), taken)
-    return Question(request.id, payload, _wants_binary(request))
+    specs = {spec.name: spec for spec in taken}
+    _check_inputs(request, specs)
+    tensors = {}
+    for tensor, entry in zip(request.inputs, raw["inputs"]):
+        spec, size = specs[tensor.name], tensor.parameters.binary_data_size
+        if size is None:
+            tensors[tensor.name] = _pack(entry.get("data"), spec)
+        else:
+            tensors[tensor.name], tail = _take_binary(tail, size, spec)
+    if tail:
+        raise _bad(f"{len(tail)} bytes follow the JSON and the inputs, and no input says binary_data_size")
+    payload = b"".join(tensors[spec.name] for spec in taken)
+    return Question(request.id, payload, _choose_outputs(request, given))
 
 
 def write_answer(
-    question: Question, prediction: Prediction, given: TensorSpec, output: bytes
+    question: Question, prediction: Prediction, given: Specs, output: bytes
 ) -> Tuple[bytes, int]:
     """Return the body of the answer, and how many bytes of it are JSON.
 
     Args:
         question: what was asked.
         prediction: what the labels and the backend are; told as parameters.
-        given: the model's output.
-        output: the output tensor's bytes.
+        given: the model's outputs.
+        output: the bytes of all outputs, in the model's order.
+
+    Raises:
+        ModelError: JSON has no word for NaN, and an output holds it.
     """
-    tensor = _describe(given)
-    if question.is_binary:
-        tensor["parameters"] = {"binary_data_size": len(output)}
-    else:
-        tensor["data"] = _unpack(output, given)
+    cut = _cut(output, given)
+    tensors, tail = [], b""
+    for number, is_binary in question.outputs:
+        tensor, data = _describe(given[number]), cut[number]
+        if is_binary:
+            tensor["parameters"] = {"binary_data_size": len(data)}
+            tail += data
+        else:
+            tensor["data"] = _unpack(data, given[number])
+        tensors.append(tensor)
     answer = {
         "model_name": prediction.model.name,
         "model_version": prediction.model.version,
-        "outputs": [tensor],
+        "outputs": tensors,
         "parameters": {"label": prediction.label, "score": prediction.score, "backend": prediction.backend},
     }
     if question.id:
         answer["id"] = question.id
     head = json.dumps(answer).encode("ascii")
-    return head + (output if question.is_binary else b""), len(head)
+    return head + tail, len(head)
 
 
-def describe_model(
-    model: ModelVersion, inputs: Tuple[TensorSpec, ...], outputs: Tuple[TensorSpec, ...]
-) -> Dict[str, Any]:
+def describe_model(model: ModelVersion, inputs: Specs, outputs: Specs) -> Dict[str, Any]:
     """Return the metadata of a model."""
     return {
         "name": model.name,
@@ -161,39 +186,59 @@ def _split(body: bytes, header_length: str) -> Tuple[bytes, bytes]:
     return body[: int(header_length)], body[int(header_length) :]
 
 
-def _check_tensors(request: _Request, taken: TensorSpec, given: TensorSpec) -> None:
-    if len(request.inputs) != 1:
-        raise _bad(f"the model has one input, {taken.name!r}, and {len(request.inputs)} were given")
-    tensor, datatype = request.inputs[0], _DATATYPES[taken.dtype][0]
-    if tensor.name != taken.name:
-        raise _bad(f"the model has no input {tensor.name!r}, its input is {taken.name!r}")
-    if tensor.datatype != datatype:
-        raise _bad(f"input {taken.name!r} must be {datatype}, got {tensor.datatype}")
-    if tensor.shape != taken.shape:
-        raise _bad(f"input {taken.name!r} must have the shape {list(taken.shape)}, got {list(tensor.shape)}")
+def _check_inputs(request: _Request, specs: Dict[str, TensorSpec]) -> None:
+    """Each input of the model is given once, as it must be."""
+    for tensor in request.inputs:
+        taken = specs.get(tensor.name)
+        if taken is None:
+            raise _bad(f"the model has no input {tensor.name!r}, it takes {_join(specs)}")
+        datatype = _DATATYPES[taken.dtype][0]
+        if tensor.datatype != datatype:
+            raise _bad(f"input {taken.name!r} must be {datatype}, got {tensor.datatype}")
+        if tensor.shape != taken.shape:
+            shape, got = list(taken.shape), list(tensor.shape)
+            raise _bad(f"input {taken.name!r} must have the shape {shape}, got {got}")
+    if sorted(tensor.name for tensor in request.inputs) != sorted(specs):
+        raise _bad(f"the model takes {_join(specs)}, each once, and {len(request.inputs)} inputs were given")
+
+
+def _choose_outputs(request: _Request, given: Specs) -> Tuple[Tuple[int, bool], ...]:
+    numbers = {spec.name: number for number, spec in enumerate(given)}
+    default = request.parameters.binary_data_output
+    chosen: Dict[int, bool] = {}
     for wanted in request.outputs:
-        if wanted.name != given.name:
-            raise _bad(f"the model has no output {wanted.name!r}, its output is {given.name!r}")
+        if wanted.name not in numbers:
+            raise _bad(f"the model has no output {wanted.name!r}, it gives {_join(numbers)}")
         if wanted.parameters.classification:
             raise _bad("classification is not supported here; POST /predict?k=3 names the labels")
-    if len(request.outputs) > 1:
-        raise _bad(f"output {given.name!r} is named twice")
+        if numbers[wanted.name] in chosen:
+            raise _bad(f"output {wanted.name!r} is named twice")
+        said = wanted.parameters.binary_data
+        chosen[numbers[wanted.name]] = default if said is None else said
+    return tuple(chosen.items()) or tuple((number, default) for number in range(len(given)))
 
 
-def _wants_binary(request: _Request) -> bool:
-    for wanted in request.outputs:
-        if wanted.parameters.binary_data is not None:
-            return wanted.parameters.binary_data
-    return request.parameters.binary_data_output
+def _join(names: Iterable[str]) -> str:
+    return ", ".join(map(repr, names))
 
 
-def _take_binary(tail: bytes, size: int, taken: TensorSpec) -> bytes:
-    expected = _count(taken) * array.array(_DATATYPES[taken.dtype][1]).itemsize
-    if size != expected or len(tail) != expected:
+def _take_binary(tail: bytes, size: int, taken: TensorSpec) -> Tuple[bytes, bytes]:
+    """Return the tensor's bytes, and what follows them."""
+    expected = _count_bytes(taken)
+    if size != expected or len(tail) < expected:
         raise _bad(
             f"input {taken.name!r} has {expected} bytes; binary_data_size is {size}, sent were {len(tail)}"
         )
-    return tail
+    return tail[:expected], tail[expected:]
+
+
+def _cut(output: bytes, given: Specs) -> List[bytes]:
+    cut, offset = [], 0
+    for spec in given:
+        size = _count_bytes(spec)
+        cut.append(output[offset : offset + size])
+        offset += size
+    return cut
 
 
 def _pack(data: Any, taken: TensorSpec) -> bytes:
@@ -226,7 +271,15 @@ def _flatten(data: Any) -> Tuple[List[Any], List[int]]:
 
 def _unpack(output: bytes, given: TensorSpec) -> List[Any]:
     values = array.array(_DATATYPES[given.dtype][1], output).tolist()
+    if given.dtype == "float32" and not all(map(math.isfinite, values)):
+        raise ModelError(
+            "model_not_finite", f"output {given.name!r} has NaN or infinity", "ask for binary data"
+        )
     return [bool(value) for value in values] if given.dtype == "bool" else values
+
+
+def _count_bytes(spec: TensorSpec) -> int:
+    return _count(spec) * array.array(_DATATYPES[spec.dtype][1]).itemsize
 
 
 def _count(spec: TensorSpec) -> int:

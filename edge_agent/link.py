@@ -67,9 +67,9 @@ class Link:
         self._thread.join(_GOODBYE_S)
 
     def publish(
-        self, topic: str, payload: bytes, *, retain: bool = False, correlation: bytes = b""
+        self, topic: str, payload: bytes, *, retain: bool = False, qos: int = 1, correlation: bytes = b""
     ) -> Optional[int]:
-        """Publish with QoS 1 and return the packet's number, which `Delivered` names; None while offline."""
+        """Publish and return the packet's number, which with QoS 1 `Delivered` names; None while offline."""
         client = self._client
         if client is None or not client.is_connected():
             return None
@@ -77,7 +77,7 @@ class Link:
         if correlation and self._is_v5:
             properties = Properties(PacketTypes.PUBLISH)
             properties.CorrelationData = correlation
-        return client.publish(topic, payload, qos=1, retain=retain, properties=properties).mid
+        return client.publish(topic, payload, qos=qos, retain=retain, properties=properties).mid
 
     def subscribe(self, topics: Iterable[str]) -> None:
         """Subscribe with QoS 1, at most 8 filters a packet. Retained messages come again each time."""

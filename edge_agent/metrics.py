@@ -7,16 +7,15 @@ import itertools
 import platform
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Iterable, Iterator, Optional, Tuple
+from typing import Dict, Iterable, Iterator, Tuple
 
 from contract import __version__
 from edge_agent.outbox import OutboxStats
 from edge_agent.predictor import Serving
+from edge_agent.sensors import read_temperatures
 from edge_agent.tally import BUCKETS_S, Histogram, Tally
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-# The Edge TPU's driver and the kernel both tell thousandths of a degree.
-_TEMPERATURES = (("edgetpu", "class/apex/apex_*/temp"), ("board", "class/thermal/thermal_zone*/temp"))
 
 Labels = Dict[str, str]
 Sample = Tuple[Labels, float]
@@ -27,31 +26,31 @@ class State:
     """What is measured at the moment of asking.
 
     Attributes:
-        serving: the worker and model that answer now, if any.
+        servings: the workers and models that answer now, by the model's name on this device.
         is_ready: as /readyz says.
         queue_length: requests that wait for the worker.
         outbox: what waits for the broker, and what was dropped.
     """
 
-    serving: Optional[Serving]
+    servings: Dict[str, Serving]
     is_ready: bool
     queue_length: int
     outbox: OutboxStats
 
 
-def render(tally: Tally, state: State, sysfs: Path = Path("/sys")) -> str:
+def render(tally: Tally, state: State, root: Path = Path("/")) -> str:
     """Return the page.
 
     Args:
         tally: the counters.
         state: the gauges.
-        sysfs: where the kernel shows temperatures.
+        root: where /sys begins.
     """
     with tally.lock:
         parts = [*_render_tally(tally), *_render_state(state)]
     parts += [
         *_metric("uptime_seconds", "gauge", "Since the start of the agent.", [({}, tally.uptime_s())]),
-        *_metric("temperature_celsius", "gauge", "Where the kernel shows one.", _temperatures(sysfs)),
+        *_metric("temperature_celsius", "gauge", "Where the kernel shows one.", _temperatures(root)),
     ]
     return "\n".join(parts) + "\n"
 
@@ -72,6 +71,15 @@ def _render_tally(tally: Tally) -> Iterator[str]:
     yield from _metric("http_responses_total", "counter", "Responses by status.", responses)
     cut = (({"reason": reason}, count) for reason, count in sorted(tally.cut.items()))
     yield from _metric("http_connections_cut_total", "counter", "Ended without serving them.", cut)
+    samples = (({"reason": reason}, count) for reason, count in sorted(tally.samples.items()))
+    yield from _metric("samples_total", "counter", "Inputs sent away to learn from.", samples)
+    verdicts = (({"verdict": verdict}, count) for verdict, count in sorted(tally.feedback.items()))
+    yield from _metric("feedback_total", "counter", "What was said about predictions.", verdicts)
+    skipped = (
+        ({"source": source, "reason": reason}, count)
+        for (source, reason), count in sorted(tally.skipped.items())
+    )
+    yield from _metric("source_skipped_total", "counter", "Files that a folder's source has left.", skipped)
 
 
 def _render_state(state: State) -> Iterator[str]:
@@ -86,24 +94,19 @@ def _render_state(state: State) -> Iterator[str]:
         yield from _metric(name, kind, text, [({}, value)])
     agent = {"version": __version__, "python": platform.python_version()}
     yield from _metric("agent_info", "gauge", "Always 1.", [(agent, 1)])
-    yield from _metric("model_info", "gauge", "Always 1: the model that answers.", _models(state.serving))
+    yield from _metric("model_info", "gauge", "Always 1: a model that answers.", _models(state.servings))
 
 
-def _models(serving: Optional[Serving]) -> Iterator[Sample]:
-    if serving is not None:
+def _models(servings: Dict[str, Serving]) -> Iterator[Sample]:
+    for lane, serving in servings.items():
         model, ready = serving.model.version, serving.ready
-        labels = {"name": model.name, "version": model.version, "sha256": model.sha256}
+        labels = {"model": lane, "name": model.name, "version": model.version, "sha256": model.sha256}
         yield {**labels, "backend": ready.backend, "runtime": ready.runtime}, 1
 
 
-def _temperatures(sysfs: Path) -> Iterator[Sample]:
-    for place, pattern in _TEMPERATURES:
-        for path in sorted(sysfs.glob(pattern)):
-            try:
-                yield {"place": place, "sensor": path.parent.name}, int(path.read_text("ascii")) / 1000
-            except (OSError, ValueError):
-                # A sensor that is asleep or gone has no value; that is not the reader's problem.
-                continue
+def _temperatures(root: Path) -> Iterator[Sample]:
+    for place, sensor, celsius in read_temperatures(root):
+        yield {"place": place, "sensor": sensor}, celsius
 
 
 def _metric(name: str, kind: str, text: str, samples: Iterable[Sample]) -> Iterator[str]:

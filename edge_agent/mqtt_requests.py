@@ -10,9 +10,9 @@ from contract.topics import Topics
 from edge_agent.config import AgentConfig
 from edge_agent.events import ARRAY, IMAGE, InferenceAsked, MessageArrived
 from edge_agent.link import Link
+from edge_agent.source_config import MQTT
 
 _log = logging.getLogger(__name__)
-SOURCE = "mqtt"
 _IMAGE_STARTS = (b"\xff\xd8\xff", b"\x89PNG")
 
 
@@ -32,7 +32,7 @@ class MqttRequests:
             return None
         transaction = ""
         try:
-            transaction, kind, payload = _open(message.payload)
+            transaction, kind, payload, model = _open(message.payload)
         except MessageError as error:
             self._reply(reply_to, message.correlation, transaction, Problem("bad_request", str(error)[:1000]))
             return None
@@ -40,7 +40,7 @@ class MqttRequests:
         def answer(result: Union[Prediction, Problem]) -> None:
             self._reply(reply_to, message.correlation, transaction, result)
 
-        return InferenceAsked(kind, payload, SOURCE, arrived_s, answer)
+        return InferenceAsked(kind, payload, MQTT, arrived_s, answer, model=model)
 
     def _reply(
         self, topic: str, correlation: bytes, transaction: str, result: Union[Prediction, Problem]
@@ -53,12 +53,13 @@ class MqttRequests:
         self._link.publish(topic, body, correlation=correlation)
 
 
-def _open(payload: bytes) -> Tuple[str, str, bytes]:
-    """Return (transaction, kind, bytes) of a request."""
+def _open(payload: bytes) -> Tuple[str, str, bytes, str]:
+    """Return (transaction, kind, bytes, model) of a request."""
     if payload.startswith(_IMAGE_STARTS):
-        return "", IMAGE, payload
+        return "", IMAGE, payload, ""
     request = decode(InferRequest, payload)
+    model = request.model or ""
     if request.image_b64 is not None:
-        return request.transaction, IMAGE, request.image_b64
+        return request.transaction, IMAGE, request.image_b64, model
     assert request.array is not None
-    return request.transaction, ARRAY, bytes(value & 0xFF for value in request.array)
+    return request.transaction, ARRAY, bytes(value & 0xFF for value in request.array), model

@@ -11,7 +11,8 @@ from typing import Callable, Dict, List, NamedTuple, Tuple, TypeVar
 
 from edge_agent.config import OutboxConfig
 from edge_agent.errors import StorageError
-from edge_agent.outbox_table import OutboxTable, Row
+from edge_agent.outbox_block import Row
+from edge_agent.outbox_table import OutboxTable
 
 _log = logging.getLogger(__name__)
 # The loop comes by four times a second, and the disk needs some time too.
@@ -144,11 +145,7 @@ class Outbox:
         self._disk.close()
 
     def _save(self) -> bool:
-        self._disk.add(self._unsaved.values(), self._dropped_total)
-        if self._unsaved:
-            self._disk.last_key = max(self._unsaved)
-        self._disk.messages += len(self._unsaved)
-        self._disk.bytes += self._unsaved_bytes
+        self._disk.add(tuple(self._unsaved.values()), self._dropped_total)
         self._unsaved.clear()
         self._unsaved_bytes = 0
         return True

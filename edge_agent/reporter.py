@@ -5,6 +5,7 @@ from typing import Optional
 from contract.codec import encode
 from contract.manifest import ReleaseManifest, Root
 from contract.messages import GoldenResult, InstalledModel, ModelReport, Problem, TrustState
+from contract.stamps import parse_time
 from contract.topics import Topics
 from edge_agent.clock import Clock
 from edge_agent.config import AgentConfig
@@ -23,8 +24,11 @@ class Reporter:
         error: why the last release was refused, until one is begun.
     """
 
-    def __init__(self, config: AgentConfig, *, root: Root, slots: Slots, link: Link, clock: Clock) -> None:
-        self._topic = Topics(config.mqtt.base).model_reported(config.device)
+    def __init__(
+        self, config: AgentConfig, *, root: Root, slots: Slots, link: Link, clock: Clock, name: str = ""
+    ) -> None:
+        """Prepare; `name` is the model's on this device, "" for the main one."""
+        self._topic = Topics(config.mqtt.base).model_reported(config.device, name)
         self._root = root
         self._slots = slots
         self._link = link
@@ -33,6 +37,8 @@ class Reporter:
         self._manifest: Optional[ReleaseManifest] = None
         self._progress_pct = 0
         self._sent_s = 0.0
+        self._is_stale = False
+        self._expiry = ("", 0.0)
         self.golden: Optional[GoldenResult] = None
         self.error: Optional[Problem] = None
 
@@ -63,6 +69,14 @@ class Reporter:
             self._phase = "failed"
         self.send()
 
+    def check_expiry(self) -> bool:
+        """Say whether the release that runs has expired; the fleet is told when that changes."""
+        is_stale = self._has_expired()
+        if is_stale != self._is_stale:
+            self._is_stale = is_stale
+            self.send()
+        return is_stale
+
     def send(self) -> None:
         """Publish the report as it is now; while offline it waits for the next connection."""
         self._sent_s = self._clock.monotonic_s()
@@ -81,8 +95,21 @@ class Reporter:
             error=self.error,
             golden=self.golden,
             trust=TrustState(self._root.version, state.sequence_high, state.security_floor),
+            stale=self._is_stale,
             clock_synced=self._clock.is_synced(),
         )
+
+    def _has_expired(self) -> bool:
+        state = self._slots.state
+        if state.active is None:
+            return False
+        if state.active.release != self._expiry[0]:
+            try:
+                expires_s = parse_time(self._slots.release(state.active.release).expires)
+            except StorageError:
+                return False
+            self._expiry = (state.active.release, expires_s)
+        return self._expiry[1] < max(self._clock.now_s(), state.time_floor_s)
 
     def _installed(self, slot: Optional[Slot]) -> Optional[InstalledModel]:
         if slot is None:

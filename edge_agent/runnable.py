@@ -9,6 +9,7 @@ from edge_agent.slots import Slots
 from edge_agent.workers import ModelFiles
 
 _NO_EDGETPU = "no Edge TPU: the CPU fallback answers"
+_MAX_REASON = 200
 
 
 @dataclass(frozen=True)
@@ -19,11 +20,15 @@ class RunnableModel:
         files: checked files.
         version: names the file that runs.
         degraded: why it is not the model that the release is about, None if it is.
+        limit_ms: how long the release allows an inference to take, as a 95th percentile.
+        size_bytes: of the file that runs.
     """
 
     files: ModelFiles
     version: ModelVersion
     degraded: Optional[str]
+    limit_ms: float
+    size_bytes: int
 
 
 def choose_runnable(slots: Slots, manifest: ReleaseManifest, edgetpu: Optional[str]) -> RunnableModel:
@@ -37,16 +42,41 @@ def choose_runnable(slots: Slots, manifest: ReleaseManifest, edgetpu: Optional[s
     Raises:
         StorageError: a file is not there or has changed.
     """
+    if not manifest.model.compiled:
+        return _choose(slots, manifest, "model")
+    if edgetpu is None:
+        return choose_fallback(slots, manifest, _NO_EDGETPU)
+    return _choose(slots, manifest, "model", edgetpu=edgetpu)
+
+
+def choose_fallback(slots: Slots, manifest: ReleaseManifest, why: str) -> RunnableModel:
+    """Return what the CPU runs of a compiled release; predictions say `why`.
+
+    Raises:
+        StorageError: a file is not there or has changed.
+    """
+    return _choose(slots, manifest, "fallback", degraded=why[:_MAX_REASON])
+
+
+def _choose(
+    slots: Slots,
+    manifest: ReleaseManifest,
+    role: str,
+    *,
+    edgetpu: Optional[str] = None,
+    degraded: Optional[str] = None,
+) -> RunnableModel:
     paths = slots.model_files(manifest)
-    needs_fallback = manifest.model.compiled and edgetpu is None
-    role = "fallback" if needs_fallback else "model"
     return RunnableModel(
         files=ModelFiles(
             model=paths[role],
             labels=paths["labels"],
             preprocessing=paths["preprocessing"],
             golden=paths["golden"],
+            edgetpu=edgetpu,
         ),
         version=ModelVersion(manifest.model.name, manifest.model.version, manifest.blobs[role].sha256),
-        degraded=_NO_EDGETPU if needs_fallback else None,
+        degraded=degraded,
+        limit_ms=manifest.selftest.p95_ms,
+        size_bytes=manifest.blobs[role].size,
     )

@@ -1,29 +1,32 @@
 """Local predictions over HTTP, on a TCP port and a Unix socket. Only this module knows bottle.
 
-The places: `/` a page, `/predict`, `/healthz`, `/readyz`, `/metrics`, and `/v2` the Open Inference Protocol.
+The places: `/` a page, `/predict`, `/feedback`, `/healthz`, `/readyz`, `/metrics`, and below `/v2` the Open
+Inference Protocol.
 """
 
 import logging
+import queue
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
 import bottle
 
-from contract.codec import encode
+from contract.codec import decode, encode
+from contract.errors import MessageError
+from contract.learning import Feedback
 from contract.messages import Problem
 from edge_agent import metrics
 from edge_agent.access import is_loopback, read_token
 from edge_agent.answers import Answer, answer_bytes, answer_json, answer_problem, answer_protocol_problem
-from edge_agent.asking import Asker
+from edge_agent.asking import BUSY, Asker
 from edge_agent.config import HttpConfig
 from edge_agent.errors import ConfigError, RequestError
-from edge_agent.events import ARRAY, IMAGE, InferenceAsked
-from edge_agent.predictor import Serving
+from edge_agent.events import ARRAY, IMAGE, FeedbackGiven, InferenceAsked
 from edge_agent.protocol_endpoints import HEADER_LENGTH, ProtocolEndpoints
+from edge_agent.source_config import HTTP
 from edge_agent.tally import Tally
 from edge_agent.wsgi import Address, Allow, Limits, WsgiServer
 
-SOURCE = "http"
 MAX_TOP_K = 100
 
 _log = logging.getLogger(__name__)
@@ -55,7 +58,7 @@ class Server:
     def __init__(
         self,
         config: HttpConfig,
-        ask: Callable[[InferenceAsked], None],
+        post: Callable[[Union[InferenceAsked, FeedbackGiven]], None],
         *,
         state: Callable[[], metrics.State],
         why_not_ready: Callable[[], Optional[str]],
@@ -65,7 +68,7 @@ class Server:
 
         Args:
             config: where to listen, and the limits.
-            ask: takes a request from any thread; must not block, raises `queue.Full` when there is no room.
+            post: takes a request from any thread; must not block, raises `queue.Full` when there is no room.
             state: returns what /metrics measures; called from any thread.
             why_not_ready: returns why nothing can be answered now, None if it can; called from any thread.
             tally: counts what is answered.
@@ -74,12 +77,13 @@ class Server:
             ConfigError: other machines could ask and there is no token, or its file is no good.
         """
         self._config = config
-        self._is_allowed = _build_gate(config)
-        self._asker = Asker(ask, SOURCE, config.timeout_s)
+        self._is_allowed = build_gate(config)
+        self._post = post
+        self._asker = Asker(post, HTTP, config.timeout_s)
         self._state = state
         self._why_not_ready = why_not_ready
         self._tally = tally
-        self._protocol = ProtocolEndpoints(self._asker, self._serving, why_not_ready)
+        self._protocol = ProtocolEndpoints(self._asker, lambda: state().servings, why_not_ready)
         self._listeners: List[WsgiServer] = []
 
     def start(self) -> str:
@@ -135,6 +139,7 @@ class Server:
         for method, path, endpoint in (
             ("GET", "/", _show_page),
             ("POST", "/predict", self._predict),
+            ("POST", "/feedback", self._hear),
             ("GET", "/healthz", lambda: answer_json({"status": "alive"})),
             ("GET", "/readyz", self._tell_readiness),
             ("GET", "/metrics", self._tell_metrics),
@@ -150,9 +155,6 @@ class Server:
         application.default_error_handler = _explain_error
         return application
 
-    def _serving(self) -> Optional[Serving]:
-        return self._state().serving
-
     def _predict(self) -> Answer:
         """Answer with a Prediction, or with what went wrong."""
         try:
@@ -164,10 +166,22 @@ class Server:
             return answer_problem(_UNKNOWN_TYPE)
         if not payload:
             return answer_problem(_EMPTY)
-        result = self._asker.ask(kind, payload, top_k).result
+        model = bottle.request.query.get("model", "")
+        result = self._asker.ask(kind, payload, top_k, model).result
         if isinstance(result, Problem):
             return answer_problem(result)
         return answer_bytes(encode(result), "application/json")
+
+    def _hear(self) -> Answer:
+        """Pass on what an input truly was; whether its prediction is remembered, the counters tell."""
+        try:
+            feedback = decode(Feedback, bottle.request.environ["wsgi.input"].read())
+            self._post(FeedbackGiven(feedback))
+        except MessageError as error:
+            return answer_problem(Problem("bad_request", str(error)[:1000]))
+        except queue.Full:
+            return answer_problem(BUSY)
+        return answer_json({"status": "accepted"})
 
     def _infer(self, **model: str) -> Answer:
         # bottle's own `request.body` would put a large one into /tmp.
@@ -184,8 +198,12 @@ class Server:
         return answer_bytes(metrics.render(self._tally, self._state()).encode("utf-8"), metrics.CONTENT_TYPE)
 
 
-def _build_gate(config: HttpConfig) -> Allow:
-    """Return who is let in over TCP."""
+def build_gate(config: HttpConfig) -> Allow:
+    """Return who is let in over TCP.
+
+    Raises:
+        ConfigError: other machines could ask and there is no token, or its file is no good.
+    """
     if config.token_file is not None:
         token = read_token(Path(config.token_file))
         return lambda path, authorization: path in _OPEN_PATHS or token.is_in(authorization)

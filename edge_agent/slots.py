@@ -19,7 +19,7 @@ from edge_agent.files import explain, sync_folder, write_whole
 
 _log = logging.getLogger(__name__)
 _SHA256 = Text(SHA256_PATTERN)
-_STATE = "slots.json"
+STATE = "slots.json"
 _PREVIOUS = "slots.prev.json"
 MAX_REMEMBERED = 32
 
@@ -88,7 +88,7 @@ class Slots:
             StorageError: it could not be written; what was there still is.
         """
         body = encode(state)
-        path = self._folder / _STATE
+        path = self._folder / STATE
         if path.exists() and _read_checked(path) is not None:
             write_whole(self._folder / _PREVIOUS, path.read_bytes())
         write_whole(path, hashlib.sha256(body).hexdigest().encode("ascii") + b"\n" + body)
@@ -172,7 +172,7 @@ class Slots:
         return self._releases / (digest + ".json")
 
     def _load(self) -> SlotState:
-        for name in (_STATE, _PREVIOUS):
+        for name in (STATE, _PREVIOUS):
             state = _read_checked(self._folder / name)
             if state is not None:
                 return state

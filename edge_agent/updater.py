@@ -19,6 +19,7 @@ from edge_agent.config import AgentConfig
 from edge_agent.downloader import Downloader
 from edge_agent.errors import AgentError, ModelError, StorageError, TrustError
 from edge_agent.events import MessageArrived, WorkerFailed, WorkerReady, WorkerTested
+from edge_agent.host import SHARED
 from edge_agent.predictor import Predictor, Serving
 from edge_agent.reporter import Reporter
 from edge_agent.runnable import RunnableModel, choose_runnable
@@ -29,6 +30,17 @@ from edge_agent.workers import ModelFiles, Worker
 _log = logging.getLogger(__name__)
 _MAX_ATTEMPTS = 3
 _RETRY_S = 10.0
+_RETRY_WITHOUT_EDGETPU_S = 300.0
+# Said of the candidate, but not its fault: it waits until the Edge TPU is there. An old runtime is its fault.
+_NOT_THE_MODEL = (
+    "edgetpu_absent",
+    "edgetpu_dead",
+    "edgetpu_library_missing",
+    "edgetpu_no_driver",
+    "edgetpu_no_right",
+    "edgetpu_owned",
+    "edgetpu_refused",
+)
 
 StartWorker = Callable[[ModelFiles], Worker]
 
@@ -97,8 +109,7 @@ class Updater:
         message.acknowledge()
 
     def chunk(self, message: MessageArrived) -> None:
-        """Take an index or a chunk."""
-        message.acknowledge()
+        """Take an index or a chunk; a foreign one is left."""
         self._guarded(lambda: self._downloader.take(message))
         self._after_download()
 
@@ -120,13 +131,22 @@ class Updater:
             self._guarded(lambda: self._judge(event.result))
 
     def failed(self, event: WorkerFailed) -> bool:
-        """A worker is gone. True if it was the candidate's: that is refused, or rolled back if it served."""
+        """A worker is gone. True if it was the candidate's: that is refused, or rolled back if it served.
+
+        If the Edge TPU or another model on it is to blame, the candidate is tried again later.
+        """
         if self._before is not None and self._before.worker.number == event.worker:
             self._before = None
         if not self._is_candidate(event.worker):
             return False
         self._worker = None
-        self._fail(event.problem)
+        if event.problem.code == SHARED:
+            self._put_off(event.problem, _RETRY_S)
+        elif event.problem.code in _NOT_THE_MODEL:
+            self._guarded(self._uncount_attempt)
+            self._put_off(event.problem, _RETRY_WITHOUT_EDGETPU_S)
+        else:
+            self._fail(event.problem)
         return True
 
     def tick(self) -> None:
@@ -259,11 +279,18 @@ class Updater:
         """Stop what is under way; files stay, a release that follows may share them."""
         self._downloader.end()
         if self._is_on_trial():
-            self._predictor.switch(self._before)
+            self._serve_as_before()
         if self._worker is not None:
             self._predictor.retire(self._worker)
         self._worker = self._ready = self._before = self._manifest = None
         self._start_at_s = self._soak_until_s = None
+
+    def _serve_as_before(self) -> None:
+        if self._before is not None or self._slots.state.active is None:
+            self._predictor.switch(self._before)
+        elif self._predictor.serving is not None:
+            # The one before is gone too; the resident starts it again.
+            self._predictor.suspend()
 
     def _is_on_trial(self) -> bool:
         return self._soak_until_s is not None
@@ -280,12 +307,22 @@ class Updater:
             _log.error("cannot clean up: %s", error)
         self._reporter.phase("rolled_back" if was_serving else "failed")
 
-    def _try_later(self, problem: Problem) -> None:
+    def _put_off(self, problem: Problem, pause_s: float) -> None:
+        self._drop_candidate()
+        self._try_later(problem, pause_s)
+
+    def _uncount_attempt(self) -> None:
+        candidate = self._slots.state.candidate
+        if candidate is not None:
+            fewer = replace(candidate, attempts=max(0, candidate.attempts - 1))
+            self._slots.save(replace(self._slots.state, candidate=fewer))
+
+    def _try_later(self, problem: Problem, pause_s: float = _RETRY_S) -> None:
         _log.warning("release delayed: %s: %s", problem.code, problem.message)
         self._downloader.end()
         self._reporter.error = problem
         self._reporter.send()
-        self._start_at_s = self._clock.monotonic_s() + _RETRY_S * random.uniform(0.5, 1.5)
+        self._start_at_s = self._clock.monotonic_s() + pause_s * random.uniform(0.5, 1.5)
 
     def _guarded(self, step: Callable[[], object]) -> None:
         """Take a step. What the disk refuses is tried later, whatever else goes wrong ends the release."""

@@ -50,7 +50,7 @@ def check_numpy(_visit: Visit) -> Finding:
 
 def check_runtime(_visit: Visit) -> Finding:
     """A TFLite interpreter can be imported."""
-    from edge_agent.classifier import find_runtime
+    from edge_agent.interpreter import find_runtime
 
     return ok(find_runtime())
 

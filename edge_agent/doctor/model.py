@@ -4,6 +4,7 @@ import queue
 from dataclasses import replace
 from typing import Any, Tuple
 
+from contract.artifacts import TensorSpec
 from edge_agent.doctor.findings import Check, Finding, fail, fail_for, ok, skipped
 from edge_agent.doctor.visit import Visit
 from edge_agent.errors import ModelError
@@ -48,17 +49,14 @@ def check_loading(visit: Visit) -> Finding:
         return skipped(f"process {visit.edgetpu.owner_pid} holds the Edge TPU", "stop it, look again")
     limits = visit.settings.inference
     limits = replace(limits, load_timeout_s=min(limits.load_timeout_s, _LOAD_LIMIT_S))
-    visit.worker = Worker.start(_KEY, visit.runnable.files, limits, visit.settings.edgetpu, visit.events.put)
+    visit.worker = Worker.start(_KEY, visit.runnable.files, limits, visit.events.put)
     visit.ready = _wait(visit, WorkerReady, limits.load_timeout_s)
     return ok(f"by {visit.ready.runtime} on {visit.ready.backend}")
 
 
 def check_inference(visit: Visit) -> Finding:
     """It answers a blank input."""
-    spec = visit.ready.inputs[0]
-    size_bytes = _ITEM_BYTES[spec.dtype]
-    for length in spec.shape:
-        size_bytes *= length
+    size_bytes = sum(_count_bytes(spec) for spec in visit.ready.inputs)
     visit.worker.submit(_KEY, ARRAY, bytes(size_bytes))
     result = _wait(visit, WorkerAnswered, visit.settings.inference.timeout_s).result
     if not hasattr(result, "top"):
@@ -84,6 +82,13 @@ CHECKS: Tuple[Check, ...] = (
     Check("first inference", check_inference, "model loads"),
     Check("golden samples", check_golden, "first inference"),
 )
+
+
+def _count_bytes(spec: TensorSpec) -> int:
+    size_bytes = _ITEM_BYTES[spec.dtype]
+    for length in spec.shape:
+        size_bytes *= length
+    return size_bytes
 
 
 def _wait(visit: Visit, kind: type, limit_s: float) -> Any:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Tuple
 
 from edge_agent import delegate
-from edge_agent.doctor import broker, edgetpu, machine, model, state
+from edge_agent.doctor import broker, edgetpu, machine, model, service, state
 from edge_agent.doctor.findings import FAIL, OK, SKIPPED, WARN, Check, Row, examine
 from edge_agent.doctor.visit import Visit
 
@@ -30,6 +30,7 @@ CHECKS: Tuple[Check, ...] = (
     Check("state folder", state.check_folder, "config"),
     Check("disk", state.check_disk, "state folder"),
     Check("outbox", state.check_outbox, "state folder"),
+    *service.CHECKS,
     *edgetpu.CHECKS,
     *model.CHECKS,
     *broker.CHECKS,

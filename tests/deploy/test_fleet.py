@@ -49,6 +49,16 @@ def test_what_cannot_be_understood_is_left_out(topic, payload):
     assert fleet.known() == []
 
 
+def test_the_report_is_that_of_the_model_which_follows_the_channel():
+    """A device with several models reports on each; the others' reports are not mixed in."""
+    for channel, sequence in (("parts", 7), ("stable", 5), (None, 5)):
+        fleet = Fleet(TOPICS, channel)
+        fleet.observe(TOPICS.info("a"), encode(replace(make_info("a"), models={"defects": "parts"})), True)
+        fleet.observe(TOPICS.model_reported("a"), encode(make_report("active", 5)), True)
+        fleet.observe(TOPICS.model_reported("a", "defects"), encode(make_report("active", 7)), True)
+        assert fleet.get("a").report.sequence == sequence
+
+
 def test_an_order_does_not_make_a_device_known():
     """Only what a device says itself shows that it exists."""
     fleet = Fleet(TOPICS)

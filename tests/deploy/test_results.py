@@ -101,3 +101,10 @@ def test_a_store_that_cannot_be_opened_is_unreachable(tmp_path):
         ResultStore(f"sqlite:///{tmp_path}/no/results.db"),
     ):
         pass
+
+
+def test_a_detector_that_found_nothing_is_stored(address):
+    """Its prediction names no label; that is an answer too."""
+    with ResultStore(address) as store:
+        nothing = replace(make_prediction("reef-1", 1), label="", top=(), score=0.0)
+        assert store.save([Arrived("reef-1", nothing)]) == 1

@@ -1,6 +1,7 @@
 """What a fleet looks like from outside."""
 
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -8,7 +9,7 @@ from contract.messages import InstalledModel, Problem
 from deploy.fleet import Device
 from deploy.status import as_json, as_table, read_status
 from host_cli.errors import Unreachable
-from tests.deploy.fake_device import NOW, FakeDevice
+from tests.deploy.fake_device import NOW, FakeDevice, make_info
 
 
 def test_an_active_device_is_shown_with_what_it_runs(device, address, base):
@@ -35,6 +36,14 @@ def test_a_device_that_vanished_is_offline(address, base):
     while (found := read_status(address, base, "reef-1")[0]).online and time.monotonic() < deadline:
         time.sleep(0.05)
     assert as_json(found)["status"] == "offline" and found.info is not None
+
+
+def test_a_device_that_was_stopped_is_not_lost():
+    """It said so before it went; what is online again was not stopped."""
+    info = make_info("reef-1", "stable")
+    stopped = replace(info, stopped=NOW)
+    found = [Device("reef-1", online, each) for online in (True, False) for each in (info, stopped, None)]
+    assert [as_json(each)["status"] for each in found] == [*["online"] * 3, "offline", "stopped", "offline"]
 
 
 def test_an_error_and_staleness_are_problems(device, address, base):

@@ -1,5 +1,7 @@
 """Whom a release is for."""
 
+from dataclasses import replace
+
 import pytest
 
 from contract.codec import encode
@@ -49,6 +51,17 @@ def test_more_names_than_a_manifest_holds_are_refused():
     """The limit of the contract, told in words."""
     with pytest.raises(WrongUsage, match="at most 64"):
         choose(fleet_of("a"), tuple(f"d{n}" for n in range(65)), "stable", True)
+
+
+def test_a_channel_may_be_that_of_another_model_of_a_device():
+    """It is waited for, also if its main model has a release of its own."""
+    fleet = fleet_of("b")
+    fleet.observe(TOPICS.status("a"), b"online", True)
+    fleet.observe(TOPICS.info("a"), encode(replace(make_info("a"), models={"defects": "parts"})), True)
+    fleet.observe(TOPICS.model_desired("a"), b"release", True)
+    targets = choose(fleet, (), "parts", True)
+    assert targets.waited_for == ("a",) and not targets.remarks
+    assert choose(fleet, (), "stable", True).waited_for == ("b",)
 
 
 def test_a_channel_waits_for_those_who_are_there():

@@ -44,6 +44,17 @@ def tiny_files() -> ModelFiles:
 
 
 @pytest.fixture
+def detector_files() -> ModelFiles:
+    """A real detector of red and blue squares, 64x64 RGB in."""
+    return ModelFiles(
+        model=DATA / "detector.tflite",
+        labels=DATA / "detector_labels.txt",
+        preprocessing=DATA / "detector_preprocessing.json",
+        golden=DATA / "detector_golden.npz",
+    )
+
+
+@pytest.fixture
 def tiny_labels(tiny_files):
     return tuple(tiny_files.labels.read_text(encoding="utf-8").split())
 

@@ -7,16 +7,25 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 
-from edge_agent.frames import ANSWERED, CLASSIFY, LOAD, READY, TESTED, receive, send
+from edge_agent.frames import ANSWERED, CLASSIFY, LOAD, READY, TESTED, receive, receive_socket, send
 
 _SPEC = {"name": "x", "shape": [1, 2, 2, 1], "dtype": "uint8"}
 _ANSWERS = {
-    LOAD: {"is": READY, "runtime": "stand-in 1", "backend": "cpu", "inputs": [_SPEC], "outputs": [_SPEC]},
+    LOAD: {
+        "is": READY,
+        "runtime": "stand-in 1",
+        "backend": "cpu",
+        "meaning": "classes",
+        "inputs": [_SPEC],
+        "outputs": [_SPEC],
+    },
     CLASSIFY: {
         "is": ANSWERED,
         "top": [{"label": "a", "id": 0, "score": 1.0}],
+        "objects": [],
         "preprocess_ms": 1,
         "inference_ms": 2,
         "postprocess_ms": 3,
@@ -28,7 +37,7 @@ def misbehave(fault: str, connection: socket.socket) -> None:
     if fault == "hang":
         time.sleep(60)
     elif fault == "segfault":
-        os.kill(os.getpid(), signal.SIGSEGV)
+        signal.pthread_kill(threading.get_ident(), signal.SIGSEGV)
     elif fault == "exit":
         os._exit(3)
     elif fault == "flood":
@@ -51,10 +60,19 @@ def misbehave(fault: str, connection: socket.socket) -> None:
 
 def main() -> None:
     when, _, fault = sys.argv[1].partition("-")
-    connection = socket.socket(fileno=int(sys.argv[2]))
+    control = socket.socket(fileno=int(sys.argv[2]))
     if fault == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         when = ""
+    threads = []
+    for connection in iter(lambda: receive_socket(control), None):
+        threads.append(threading.Thread(target=serve, args=(connection, when, fault)))
+        threads[-1].start()
+    for thread in threads:
+        thread.join()
+
+
+def serve(connection: socket.socket, when: str, fault: str) -> None:
     if fault == "deaf":
         time.sleep(60)
     try:

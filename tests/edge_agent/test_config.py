@@ -47,6 +47,53 @@ def test_a_mistake_stops_the_start_and_is_explained(tmp_path: Path, more: str, c
     assert any(part in caught.value.message + caught.value.hint for part in said.split("|"))
 
 
+SOURCES = """
+[sources.inbox]
+kind = "folder"
+path = "/inbox"
+[sources.door]
+kind = "camera"
+device = "/dev/video0"
+[sources.http]
+publish = "on-change"
+"""
+
+
+def test_sources_are_named_tables(tmp_path: Path) -> None:
+    """A folder, a camera, and what HTTP publishes."""
+    sources = load(write(tmp_path, GOOD + SOURCES)).sources
+    assert (sources["inbox"].path, sources["inbox"].after) == ("/inbox", "keep")
+    assert (sources["door"].device, sources["door"].fps) == ("/dev/video0", 5)
+    assert sources["http"].publish == "on-change"
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ('[sources.door]\nkind = "camera"\ndevise = "x"', "did you mean sources.door.device"),
+        ('[sources.door]\nkind = "camera"', "sources.door.device is missing, and a camera needs it"),
+        ('[sources.inbox]\nkind = "folder"', "sources.inbox.path is missing"),
+        ('[sources.inbox]\nkind = "folder"\npath = "/x"\nfps = 3', "sources.inbox.fps is for a source with"),
+        ('[sources.inbox]\nkind = "folder"\npath = "/x"\nafter = "move"', "sources.inbox.move_to"),
+        ('[sources.inbox]\nkind = "folder"\npath = "/x"\nmove_to = "/y"', "sources.inbox.move_to"),
+        ('[sources.inbox]\nkind = "mailbox"', "sources.inbox.kind must be one of folder, camera"),
+        ('[sources.inbox]\npublish = "every"', "sources.inbox: a source has a kind"),
+        ('[sources.http]\nkind = "folder"\npath = "/x"', "sources.http: a source has a kind, except"),
+        ('[sources.http]\npath = "/x"', "sources.http.path is for a source with"),
+        ('[sources.http]\nmodel = "x"', "sources.http.model is not for"),
+        ('[sources.door]\nkind = "camera"\ndevice = "x"\nmodel = "none"', "sources.door.model must be one"),
+        ('[sources.Door]\nkind = "camera"\ndevice = "x"', "a name must look like"),
+        ('[sources.inbox]\nkind = "folder"\npath = "/x\\u0000"', "sources.inbox.path must be"),
+        ("[sources]\ndoor = 3", "sources.door must be an object"),
+    ],
+)
+def test_a_mistake_in_a_source_is_explained(tmp_path: Path, table: str, said: str) -> None:
+    """Which source, and which key of it."""
+    with pytest.raises(ConfigError) as caught:
+        load(write(tmp_path, GOOD + table))
+    assert said in caught.value.message + caught.value.hint
+
+
 def test_an_absent_file_is_said(tmp_path: Path) -> None:
     """No traceback for a path that is not there."""
     with pytest.raises(ConfigError, match="cannot read"):

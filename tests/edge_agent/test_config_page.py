@@ -14,6 +14,7 @@ from edge_agent.config import load
 from edge_agent.config_page import MASK, build_config_schema, mask
 
 GOOD = 'device = "board-a"\nstate_dir = "/tmp/x"\nroot = "/tmp/root \\"1\\".json"\n[mqtt]\nport = 8883\n'
+SOURCES = '[sources.door]\nkind = "camera"\ndevice = "/dev/video0"\n[sources.http]\nimage = true\n'
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ def test_secrets_are_masked() -> None:
 
 def test_what_is_shown_can_be_read_again(file: Path, tmp_path: Path, capsys) -> None:
     """`--show` prints a TOML file with every default filled in, and it means the same."""
+    file.write_text(GOOD + SOURCES)
     assert main(["config", "--show", "-c", str(file)]) == 0
     shown = capsys.readouterr().out
     again = tmp_path / "again.toml"
@@ -94,6 +96,7 @@ def test_the_schema_says_what_the_agent_says(file: Path) -> None:
     jsonschema.Draft7Validator.check_schema(schema)
     good = mask(load(file))
     jsonschema.validate(good, schema)
-    for bad in ({**good, "chanel": "x"}, {**good, "mqtt": {"hots": "x"}}, {**good, "mqtt": {"port": 0}}):
+    unknown_keys = ({"chanel": "x"}, {"mqtt": {"hots": "x"}}, {"sources": {"http": {"imag": True}}})
+    for bad in ({**good, **wrong} for wrong in (*unknown_keys, {"mqtt": {"port": 0}})):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(bad, schema)

@@ -52,13 +52,13 @@ class Patient:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
 
-    def configure(self, before: str = "", host: str = "127.0.0.1") -> None:
+    def configure(self, before: str = "", host: str = "127.0.0.1", after: str = "") -> None:
         """Write the configuration."""
         root = self.folder / "root-1.json"
         self.file.write_text(
             f'device = "{DEVICE}"\nstate_dir = "{self.state}"\nroot = "{root}"\n{before}\n'
             f'[mqtt]\nhost = "{host}"\nport = {self.port}\nreconnect_min_s = 0.1\n'
-            "[update]\nreserve_bytes = 0\n"
+            f"[http]\nport = 0\n[update]\nreserve_bytes = 0\n{after}"
         )
 
     def find(self) -> Dict[str, Finding]:

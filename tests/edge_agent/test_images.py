@@ -179,3 +179,37 @@ def test_preprocessing_must_fit_the_model(spec, preprocessing, code):
     with pytest.raises(ModelError) as raised:
         ImageReader(spec, preprocessing, MAX_PIXELS)
     assert raised.value.code == code
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_a_picture_is_turned_the_right_way_up(orientation, kind):
+    """Phones store how they were held, in eight ways: EXIF's tag 0x0112."""
+    upright = np.zeros((24, 48), np.uint8)
+    upright[:8, :16] = 255
+    stored = {
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.T,
+        6: upright.T[::-1],
+        7: upright.T[::-1, ::-1],
+        8: upright.T[:, ::-1],
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(stored)).save(file, kind, exif=exif.tobytes())
+    spec = TensorSpec("x", (1, 24, 48, 1), "uint8", 1 / 255, 0)
+    read = ImageReader(spec, Preprocessing(24, 48, 1), 10_000).read(file.getvalue())[0, :, :, 0]
+    assert np.abs(read.astype(int) - upright).mean() < 4
+
+
+def test_damaged_exif_does_not_cost_the_picture():
+    """What cannot be read is taken as upright."""
+    file = io.BytesIO()
+    Image.fromarray(np.full((8, 8), 200, np.uint8)).save(file, "JPEG", exif=b"Exif\0\0garbage")
+    spec = TensorSpec("x", (1, 8, 8, 1), "uint8", 1 / 255, 0)
+    read = ImageReader(spec, Preprocessing(8, 8, 1), 10_000).read(file.getvalue())
+    assert read.mean() == pytest.approx(200, abs=3)

@@ -31,7 +31,7 @@ def build_binary(payload=PAYLOAD, size=None):
 @pytest.mark.parametrize("data", [VALUES, [[[1, -2, 3], [-128, 127, 0]]]])
 def test_json_may_be_flat_or_nested(data):
     """Both mean the same bytes."""
-    assert read_question(build(data), "", TAKEN, GIVEN).payload == PAYLOAD
+    assert read_question(build(data), "", (TAKEN,), (GIVEN,)).payload == PAYLOAD
 
 
 @pytest.mark.parametrize(
@@ -48,16 +48,16 @@ def test_json_may_be_flat_or_nested(data):
 def test_every_dtype_has_the_protocols_layout(dtype, datatype, data, layout):
     """Little-endian, row-major, without gaps; and back."""
     spec = TensorSpec("x", (1, 2), dtype)
-    question = read_question(build(data, (1, 2), datatype), "", spec, GIVEN)
+    question = read_question(build(data, (1, 2), datatype), "", (spec,), (GIVEN,))
     assert question.payload == struct.pack(layout, *data)
-    body, _ = write_answer(question, PREDICTION, spec, question.payload)
+    body, _ = write_answer(question, PREDICTION, (spec,), question.payload)
     assert json.loads(body)["outputs"] == [{"name": "x", "datatype": datatype, "shape": [1, 2], "data": data}]
 
 
 def test_binary_tensors_follow_the_json():
     """The header says where it ends."""
     body, length = build_binary()
-    assert read_question(body, length, TAKEN, GIVEN).payload == PAYLOAD
+    assert read_question(body, length, (TAKEN,), (GIVEN,)).payload == PAYLOAD
 
 
 @pytest.mark.parametrize(
@@ -79,9 +79,9 @@ def test_binary_tensors_follow_the_json():
 )
 def test_the_client_chooses_how_the_output_travels(more, is_binary):
     """What is said about the output goes before what is said about the request."""
-    question = read_question(build(**more), "", TAKEN, GIVEN)
+    question = read_question(build(**more), "", (TAKEN,), (GIVEN,))
     assert question.is_binary is is_binary
-    body, json_bytes = write_answer(question, PREDICTION, GIVEN, b"\x01\x02\x03\xff")
+    body, json_bytes = write_answer(question, PREDICTION, (GIVEN,), b"\x01\x02\x03\xff")
     (tensor,) = json.loads(body[:json_bytes])["outputs"]
     if is_binary:
         assert body[json_bytes:] == b"\x01\x02\x03\xff" and tensor["parameters"] == {"binary_data_size": 4}
@@ -91,8 +91,8 @@ def test_the_client_chooses_how_the_output_travels(more, is_binary):
 
 def test_the_id_comes_back():
     """A client tells its answers apart by it."""
-    question = read_question(build(id="42"), "", TAKEN, GIVEN)
-    answer = json.loads(write_answer(question, PREDICTION, GIVEN, bytes(4))[0])
+    question = read_question(build(id="42"), "", (TAKEN,), (GIVEN,))
+    answer = json.loads(write_answer(question, PREDICTION, (GIVEN,), bytes(4))[0])
     assert (answer["id"], answer["model_name"], answer["model_version"]) == ("42", "fashion", "3")
     assert answer["parameters"] == {"label": "sneaker", "score": 0.97, "backend": "cpu"}
 
@@ -136,14 +136,14 @@ def test_the_id_comes_back():
 def test_a_wrong_request_is_explained(body, said):
     """In one sentence, and never with a traceback."""
     with pytest.raises(RequestError, match=said):
-        read_question(body, "", TAKEN, GIVEN)
+        read_question(body, "", (TAKEN,), (GIVEN,))
 
 
 @pytest.mark.parametrize("length", ["-1", "1e3", "abc", "\u0663", "9" * 30, "1000"])
 def test_a_wrong_header_length_is_explained(length):
     """It must be a number, and lie inside the body."""
     with pytest.raises(RequestError, match="Inference-Header-Content-Length"):
-        read_question(build_binary()[0], length, TAKEN, GIVEN)
+        read_question(build_binary()[0], length, (TAKEN,), (GIVEN,))
 
 
 @pytest.mark.parametrize(
@@ -154,11 +154,11 @@ def test_a_binary_tensor_has_exactly_the_models_size(payload, size):
     """What is said and what is sent must both be right."""
     body, length = build_binary(payload, size)
     with pytest.raises(RequestError, match="6 bytes"):
-        read_question(body, length, TAKEN, GIVEN)
+        read_question(body, length, (TAKEN,), (GIVEN,))
 
 
 def test_bytes_that_no_tensor_asks_for_are_refused():
     """They would be ignored silently."""
     head = build()
     with pytest.raises(RequestError, match="follow the JSON"):
-        read_question(head + b"abc", str(len(head)), TAKEN, GIVEN)
+        read_question(head + b"abc", str(len(head)), (TAKEN,), (GIVEN,))

@@ -17,7 +17,7 @@ SPEC = TensorSpec("x", (1, 2), "uint8")
 SERVING = Serving(
     None,
     WorkerReady(1, 'odd "runtime"\n\\', "cpu", (SPEC,), (SPEC,)),
-    RunnableModel(None, ModelVersion("fashion", "3", "ab" * 32), None),
+    RunnableModel(None, ModelVersion("fashion", "3", "ab" * 32), None, 0, 0),
 )
 
 
@@ -26,9 +26,13 @@ def tally():
     return Tally(lambda: 7.0)
 
 
-def read(tally, serving=SERVING, sysfs=None, tmp_path=None):
+def read(tally, serving=SERVING, tmp_path=None):
     """Return {(name, labels): value} as Prometheus reads the page."""
-    page = render(tally, State(serving, serving is not None, 4, OutboxStats(5, 600, 7)), sysfs or tmp_path)
+    page = render(
+        tally,
+        State({"": serving} if serving else {}, serving is not None, 4, OutboxStats(5, 600, 7)),
+        tmp_path,
+    )
     found = {}
     for family in text_string_to_metric_families(page):
         assert family.documentation and family.type in ("counter", "gauge", "histogram"), family
@@ -57,6 +61,7 @@ def test_the_state_is_told(tally, tmp_path):
     """What waits, what was dropped, how long it has been up."""
     tally.count_response(413)
     tally.count_cut(SLOW)
+    tally.count_skip("inbox", "too_large")
     found = read(tally, tmp_path=tmp_path)
     for name, value in (
         ("ready", 1),
@@ -69,6 +74,8 @@ def test_the_state_is_told(tally, tmp_path):
         assert found["reefline_" + name, ()] == value
     assert found["reefline_http_responses_total", (("status", "413"),)] == 1
     assert found["reefline_http_connections_cut_total", (("reason", "slow"),)] == 1
+    skipped = (("reason", "too_large"), ("source", "inbox"))
+    assert found["reefline_source_skipped_total", skipped] == 1
 
 
 def test_the_model_is_told_whatever_its_runtime_is_called(tally, tmp_path):
@@ -91,10 +98,10 @@ def test_temperatures_are_told_in_degrees_and_a_broken_sensor_left_out(tally, tm
         ("thermal/thermal_zone0", "48000"),
         ("thermal/thermal_zone1", ""),
     ):
-        folder = tmp_path / "class" / sensor
+        folder = tmp_path / "sys" / "class" / sensor
         folder.mkdir(parents=True)
         (folder / "temp").write_text(text)
-    found = read(tally, sysfs=tmp_path)
+    found = read(tally, tmp_path=tmp_path)
     name = "reefline_temperature_celsius"
     assert {labels: value for (each, labels), value in found.items() if each == name} == {
         (("place", "edgetpu"), ("sensor", "apex_0")): 61.5,

@@ -1,5 +1,7 @@
 """Promises of edge_agent.predictor and edge_agent.resident: nobody who asks is forgotten."""
 
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import List, Union
 
@@ -7,8 +9,9 @@ import pytest
 
 from contract.messages import Prediction, Problem
 from edge_agent.config import InferenceConfig
-from edge_agent.events import IMAGE, InferenceAsked
-from tests.fakes.board import DEVICE, Board
+from edge_agent.events import IMAGE, RAW, Classified, InferenceAsked
+from edge_agent.predictor import Predictor
+from tests.fakes.board import BOOT, DEVICE, Board
 from tests.fakes.publisher import tiny_files
 
 
@@ -151,3 +154,67 @@ def test_a_damaged_model_on_disk_is_not_served(board: Board) -> None:
     path.write_bytes(b"rotten")
     board.reboot()
     assert board.workers == [] and board.predictor.serving is None
+
+
+@pytest.mark.parametrize("edgetpu, given", [(":0", [False, True]), (None, [True, True])])
+def test_a_model_waits_for_its_turn_on_the_edge_tpu_only(board: Board, edgetpu, given) -> None:
+    """Other models share it; on the CPU nobody is asked. The loop may sleep until the turn comes."""
+    board.install()
+    serving = board.predictor.serving
+    assert serving is not None
+    turn = [False]
+    predictor = Predictor(
+        board.config, BOOT, board.clock, lambda prediction, _asked: prediction, may_start=lambda: turn[0]
+    )
+    files = replace(serving.model.files, edgetpu=edgetpu)
+    predictor.switch(replace(serving, model=replace(serving.model, files=files)))
+    jobs = board.workers[-1].jobs
+    predictor.ask(InferenceAsked(IMAGE, b"png", "http", 0.0, lambda _result: None))
+    found = [bool(jobs)]
+    assert predictor.rest_s() == math.inf
+    turn[0] = True
+    assert predictor.rest_s() == (math.inf if jobs else 0.0)
+    predictor.tick()
+    assert [*found, bool(jobs)] == given
+
+
+def test_what_a_model_asks_of_the_edge_tpu_is_its_size_and_whether_anybody_waits(board: Board) -> None:
+    """On the CPU it asks nothing of it."""
+    board.install()
+    predictor, serving = board.predictor, board.predictor.serving
+    assert serving is not None and predictor.edgetpu_load() is None
+    files = replace(serving.model.files, edgetpu=":0")
+    predictor.switch(replace(serving, model=replace(serving.model, files=files)))
+    assert predictor.edgetpu_load() == (len(tiny_files()["model"]), False)
+    Client(board).ask()
+    assert predictor.edgetpu_load() == (len(tiny_files()["model"]), True)
+
+
+def test_raw_outputs_are_for_those_who_take_them(board: Board) -> None:
+    """They get them without a number; the others are told, and nothing is published."""
+    board.install()
+    serving = board.predictor.serving
+    assert serving is not None
+    board.predictor.switch(replace(serving, ready=replace(serving.ready, meaning=RAW)))
+    told: List[Union[Prediction, Problem]] = []
+    outputs: List[bytes] = []
+    for takes_raw in (False, True):
+        asked = InferenceAsked(
+            IMAGE, b"png", "http", 0.0, told.append, on_output=outputs.append, takes_raw=takes_raw
+        )
+        board.predictor.ask(asked)
+        board.answer(result=Classified((), 0.1, 1.0, 0.1, b"raw"))
+    problem, prediction = told
+    assert isinstance(problem, Problem) and problem.code == "model_output_raw"
+    assert isinstance(prediction, Prediction) and (prediction.label, prediction.seq) == ("", 0)
+    assert outputs == [b"raw"] and board.predictions == []
+
+
+def test_a_detector_that_finds_nothing_says_so(board: Board) -> None:
+    """It is published like any other: no label, score 0."""
+    board.install()
+    client = Client(board)
+    client.ask()
+    board.answer(result=Classified((), 0.1, 1.0, 0.1))
+    assert [(each.label, each.score, each.top, each.seq) for each in board.predictions] == [("", 0.0, (), 1)]
+    assert client.told == board.predictions

@@ -172,7 +172,7 @@ def test_a_large_body_stays_in_memory(client, monkeypatch):
 class OtherModel:
     """Stands in for the loop at the moment when another model takes over."""
 
-    def ask(self, _kind, _payload):
+    def ask(self, _kind, _payload, **_more):
         return Found(PREDICTION, b"\x01\x02")
 
 
@@ -183,9 +183,9 @@ def test_an_answer_of_another_model_is_not_passed_on():
     body = json.dumps({"inputs": [tensor]}).encode()
     for version, status in ((PREDICTION.model, 200), (ModelVersion("fashion", "3", "cd" * 32), 503)):
         serving = Serving(
-            None, WorkerReady(1, "fake", "cpu", (spec,), (spec,)), RunnableModel(None, version, None)
+            None, WorkerReady(1, "fake", "cpu", (spec,), (spec,)), RunnableModel(None, version, None, 0, 0)
         )
-        endpoints = ProtocolEndpoints(OtherModel(), lambda found=serving: found, lambda: None)
+        endpoints = ProtocolEndpoints(OtherModel(), lambda found=serving: {"": found}, lambda: None)
         assert endpoints.infer(body, "", "fashion").status == status
 
 
@@ -223,7 +223,7 @@ def test_the_agents_own_answers_are_counted_and_told(client, golden):
     assert 'reefline_predictions_total{source="http",backend="cpu",result="ok"}' in page
     assert 'reefline_predictions_total{source="http",backend="none",result="bad_image"} 1' in page
     assert 'reefline_http_responses_total{status="400"}' in page
-    assert 'reefline_model_info{name="tiny",version="1"' in page
+    assert 'reefline_model_info{model="",name="tiny",version="1"' in page
     assert "reefline_ready 1" in page
 
 

@@ -17,7 +17,8 @@ from edge_agent.errors import ConfigError
 from edge_agent.events import ARRAY, IMAGE
 from edge_agent.metrics import State
 from edge_agent.outbox import OutboxStats
-from edge_agent.serving import SOURCE, Server
+from edge_agent.serving import Server
+from edge_agent.source_config import HTTP
 from edge_agent.tally import Tally
 
 MAX_BODY_BYTES = 300_000
@@ -50,14 +51,14 @@ class Loop:
         self.is_full = False
         self.is_silent = False
         self.reason = None
-        self.serving = None
+        self.servings = {}
         self.tally = Tally(time.monotonic)
 
     def why_not_ready(self):
         return self.reason
 
     def state(self):
-        return State(self.serving, self.reason is None, 0, OutboxStats(0, 0, 0))
+        return State(self.servings, self.reason is None, 0, OutboxStats(0, 0, 0))
 
     def ask(self, event):
         if self.is_full:
@@ -135,7 +136,7 @@ def test_body_is_handed_over_with_its_kind(client, loop, content_type, body, kin
     response, answer = ask(client, body=body, Content_Type=content_type)
     assert response.status == 200 and answer["label"] == "sneaker"
     (asked,) = loop.asked
-    assert (asked.kind, asked.payload, asked.source) == (kind, body, SOURCE)
+    assert (asked.kind, asked.payload, asked.source) == (kind, body, HTTP)
     assert 0 <= time.monotonic() - asked.arrived_s < 5
 
 

@@ -20,6 +20,7 @@ from edge_agent.events import (
     WorkerTested,
 )
 from edge_agent.frames import read_event
+from edge_agent.host import Host
 from edge_agent.workers import ModelFiles, Worker
 
 STAND_IN = Path(__file__).resolve().parent / "stand_in_worker.py"
@@ -32,9 +33,9 @@ def start(tiny_files, events, no_thread_left):
     """Start workers that are stopped at the end; with a fault it is the stand-in that has it."""
     started = []
 
-    def start(files=tiny_files, config=IMPATIENT, fault=""):
-        program = {"program": (sys.executable, str(STAND_IN), fault)} if fault else {}
-        worker = Worker.start(len(started) + 1, files, config, None, events.put, **program)
+    def start(files=tiny_files, config=IMPATIENT, fault="", host=None):
+        host = host or (Host((sys.executable, str(STAND_IN), fault)) if fault else None)
+        worker = Worker.start(len(started) + 1, files, config, events.put, host)
         started.append(worker)
         return worker
 
@@ -212,7 +213,7 @@ def test_killed_worker_is_noticed_while_idle(start, events):
 
 def test_program_that_does_not_exist_is_told(start, events, tiny_files):
     """A broken installation is a failure like any other."""
-    worker = Worker.start(9, tiny_files, IMPATIENT, None, events.put, program=("/no/such/program",))
+    worker = Worker.start(9, tiny_files, IMPATIENT, events.put, Host(("/no/such/program",)))
     assert next_failure(events).code == "worker_not_started"
     worker.stop()
 

@@ -1,18 +1,21 @@
 """A board without a runtime: the real update path, a fake link, fake time, and workers that do as told."""
 
 from pathlib import Path
-from typing import List, Optional, Tuple
+from typing import List, Optional, Tuple, Union
 
 from contract.codec import decode
+from contract.manifest import ReleaseModel
 from contract.messages import Candidate, GoldenResult, ModelReport, Prediction, Problem
 from contract.topics import Topics
 from edge_agent.clock import Clock
 from edge_agent.config import AgentConfig, UpdateConfig
 from edge_agent.downloader import Downloader
 from edge_agent.events import Classified, WorkerAnswered, WorkerFailed, WorkerReady, WorkerTested
+from edge_agent.host import SHARED
 from edge_agent.predictor import Predictor
+from edge_agent.publisher import Publisher as PredictionPublisher
 from edge_agent.reporter import Reporter
-from edge_agent.resident import Resident
+from edge_agent.resident import Means, Resident
 from edge_agent.slots import Slots
 from edge_agent.updater import Updater
 from edge_agent.workers import ModelFiles
@@ -47,6 +50,7 @@ class FakeWorker:
         self.files = files
         self.jobs: List[Tuple[int, str, bytes]] = []
         self.golden: Optional[Path] = None
+        self.reloads: List[bool] = []
         self.is_running = True
 
     def test(self, golden: Path, _timeout_s: float) -> None:
@@ -55,19 +59,24 @@ class FakeWorker:
     def submit(self, key: int, kind: str, payload: bytes, _top_k: Optional[int] = None) -> None:
         self.jobs.append((key, kind, payload))
 
-    def stop(self) -> None:
+    def reload(self, keep_delegate: bool) -> None:
+        self.reloads.append(keep_delegate)
+
+    def let_go(self) -> None:
         self.is_running = False
 
 
 class Board:
     """One device and its publisher; `reboot` makes it anew from what is on disk."""
 
-    def __init__(self, folder: Path, publisher: Optional[Publisher] = None) -> None:
+    def __init__(
+        self, folder: Path, publisher: Optional[Publisher] = None, edgetpu: Optional[str] = None
+    ) -> None:
         self.publisher = publisher or Publisher()
         self.broker = FakeBroker()
         self.clock = FakeClock()
         update = UpdateConfig(window_bytes=4096, reserve_bytes=0)
-        self.config = AgentConfig(DEVICE, str(folder), "unused", update=update)
+        self.config = AgentConfig(DEVICE, str(folder), "unused", edgetpu=edgetpu, update=update)
         self.reboot()
 
     def reboot(self) -> None:
@@ -76,8 +85,11 @@ class Board:
         self.link = link = FakeLink(self.broker)
         self.workers: List[FakeWorker] = []
         self.predictions: List[Prediction] = []
+        self.resets = 0
+        self.restarts: List[Problem] = []
         self.slots = slots = Slots(Path(config.state_dir))
-        self.predictor = Predictor(config, BOOT, clock, self.predictions.append)
+        publisher = PredictionPublisher(config, link=link, clock=clock, keep=self.predictions.append)
+        self.predictor = Predictor(config, BOOT, clock, publisher.publish)
         root = self.publisher.root
         self.reporter = Reporter(config, root=root, slots=slots, link=link, clock=clock)
         self.downloader = Downloader(config, slots=slots, link=link, clock=clock, reporter=self.reporter)
@@ -97,7 +109,7 @@ class Board:
             clock=clock,
             predictor=self.predictor,
             reporter=self.reporter,
-            start_worker=self._start_worker,
+            means=Means(self._start_worker, self._reset_device, self.restarts.append),
         )
         self.resident.start()
         self.updater.resume()
@@ -106,6 +118,9 @@ class Board:
     def _start_worker(self, files: ModelFiles) -> FakeWorker:
         self.workers.append(FakeWorker(len(self.workers) + 1, files))
         return self.workers[-1]
+
+    def _reset_device(self) -> None:
+        self.resets += 1
 
     @property
     def report(self) -> ModelReport:
@@ -142,11 +157,11 @@ class Board:
         """Let what the broker has arrive."""
         return self.link.deliver(self.updater.chunk, at_most)
 
-    def ready(self, worker: int = -1) -> None:
-        """The newest worker has loaded its model."""
-        manifest = self.publisher.manifest()
-        self.publisher.sequence -= 1
-        model = manifest.model
+    def ready(self, worker: int = -1, model: Optional[ReleaseModel] = None) -> None:
+        """A worker has loaded its model, the usual one unless told otherwise."""
+        if model is None:
+            model = self.publisher.manifest().model
+            self.publisher.sequence -= 1
         event = WorkerReady(self.workers[worker].number, "fake 1.0", "cpu", model.inputs, model.outputs)
         if not self.updater.ready(event):
             self.resident.ready(event)
@@ -159,23 +174,25 @@ class Board:
         """A worker is gone."""
         number = self.workers[worker].number
         event = WorkerFailed(number, Problem(code, "it died"))
-        was_serving = self.predictor.lost(number)
-        if self.updater.failed(event):
-            if self.predictor.serving is None:
-                self.resident.start()
-        elif was_serving or self.resident.owns(number):
-            self.resident.failed(event.problem)
+        self.workers[worker].is_running = False
+        was_serving = self.predictor.lost(number, by_itself=code != SHARED)
+        if not self.updater.failed(event):
+            self.resident.failed(event, was_serving)
+        self.resident.tick()
 
-    def answer(self, worker: int = -1) -> None:
+    def answer(self, worker: int = -1, result: Union[Classified, Problem] = FOUND) -> None:
         """A worker answers the job that it was given last."""
         fake = self.workers[worker]
-        self.predictor.answered(WorkerAnswered(fake.number, fake.jobs[-1][0], FOUND))
+        event = WorkerAnswered(fake.number, fake.jobs[-1][0], result)
+        self.resident.answered(event)
+        self.predictor.answered(event)
+        self.resident.tick()
 
     def install(self, **changes: object) -> bytes:
         """Bring a release all the way in."""
         envelope = self.publish(**changes)
         self.download()
-        self.ready()
+        self.ready(model=changes.get("model"))  # type: ignore[arg-type]
         self.tested()
         return envelope
 

@@ -28,7 +28,7 @@ class FakeLink:
         self.most_subscribed = 0
 
     def publish(
-        self, topic: str, payload: bytes, *, retain: bool = False, correlation: bytes = b""
+        self, topic: str, payload: bytes, *, retain: bool = False, qos: int = 1, correlation: bytes = b""
     ) -> Optional[int]:
         self.broker.published.append((topic, payload))
         if retain:

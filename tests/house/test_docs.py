@@ -6,6 +6,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args, get_origin
 
 import pytest
 
@@ -13,7 +14,7 @@ from contract.artifacts import BundleManifest
 from contract.codec import decode
 from contract.records import Record
 from contract.topics import Topics
-from edge_agent.config import AgentConfig
+from edge_agent.config import AgentConfig, load
 from host_cli import errors
 from tests.house.conftest import HOST_BIN, ROOT
 
@@ -26,10 +27,22 @@ def test_every_topic_is_documented() -> None:
     blob = "0" * 32
     built = [getattr(topics, name)("dev") for name in ("status", "info", "model_desired", "model_reported")]
     built += [topics.model_need("dev"), topics.infer("dev"), topics.infer_response("dev")]
-    built += [topics.prediction("dev", "source"), topics.client("name"), topics.channel_desired("channel")]
+    built += [
+        topics.prediction("dev", "source"),
+        topics.state("dev", "source"),
+        topics.image("dev", "source"),
+    ]
+    built += [topics.telemetry("dev"), topics.error("dev"), topics.config_set("dev")]
+    built += [topics.config_reported("dev"), topics.home_assistant("dev")]
+    built += [topics.client("name"), topics.channel_desired("channel")]
     built += [topics.blob_index(blob), topics.blob_chunk(blob, 7)]
     for topic in built:
-        shown = topic.replace("/dev/", "/<dev>/").replace(blob, "<id>").replace("<id>/7", "<id>/<n>")
+        shown = (
+            topic.replace("/dev/", "/<dev>/")
+            .replace("coral_dev", "coral_<dev>")
+            .replace(blob, "<id>")
+            .replace("<id>/7", "<id>/<n>")
+        )
         shown = (
             shown.replace("/source", "/<source>")
             .replace("/name", "/<name>")
@@ -40,22 +53,39 @@ def test_every_topic_is_documented() -> None:
 
 def config_keys(kind: type[Record], prefix: str = "") -> Iterator[str]:
     for entry in dataclasses.fields(kind):  # type: ignore[arg-type]
-        if isinstance(entry.type, type) and issubclass(entry.type, Record):
-            yield from config_keys(entry.type, f"{prefix}{entry.name}.")
-        else:
-            yield prefix + entry.name
+        path = prefix + entry.name
+        sections = [each for each in (entry.type, *get_args(entry.type)) if is_section(each)]
+        if not sections:
+            yield path
+        for section in sections:
+            yield from config_keys(section, f"{path}.NAME." if get_origin(entry.type) is dict else f"{path}.")
+
+
+def is_section(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Record)
 
 
 def test_every_key_of_the_agents_configuration_is_documented() -> None:
     """And no other."""
     page = (ROOT / "docs" / "agent.md").read_text().split("## Error codes")[0]
-    documented = set(re.findall(r"^\| `([a-z_.]+)` \|", page, re.MULTILINE))
+    documented = set(re.findall(r"^\| `([a-zA-Z_.]+)` \|", page, re.MULTILINE))
     assert documented == set(config_keys(AgentConfig))
+
+
+@pytest.mark.parametrize(
+    "example", re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "agent.md").read_text(), re.DOTALL)
+)
+def test_every_configuration_shown_is_valid(example: str, tmp_path: Path) -> None:
+    """It can be copied from docs/agent.md into the file."""
+    needed = 'device = "board-a"\nstate_dir = "/x"\nroot = "/y"\n'
+    path = tmp_path / "agent.toml"
+    path.write_text(needed + example)
+    assert load(path).device == "board-a"
 
 
 def error_codes() -> set[str]:
     found = set()
-    for path in (ROOT / "edge_agent").glob("*.py"):
+    for path in (ROOT / "edge_agent").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.Call) or len(node.args) < 2:
                 continue

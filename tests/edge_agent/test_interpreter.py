@@ -1,10 +1,12 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from contract.artifacts import TensorSpec
-from edge_agent import classifier, delegate
-from edge_agent.classifier import Classifier
+from edge_agent import delegate, interpreter
 from edge_agent.errors import ModelError, RequestError
+from edge_agent.interpreter import Interpreter
 
 
 class FakeInterpreter:
@@ -14,7 +16,7 @@ class FakeInterpreter:
     outputs = ((1, 3), np.uint8, (1 / 256, 0))
     answer = np.array([[0, 0, 0]], np.uint8)
     failure = None
-    extra_inputs = 0
+    extra_inputs = ()
     loads = ""
 
     def __init__(self, model_path, experimental_delegates=None):
@@ -25,13 +27,13 @@ class FakeInterpreter:
             raise RuntimeError(self.loads)
 
     def get_input_details(self):
-        return [self._detail(0, *self.inputs)] * (1 + self.extra_inputs)
+        return [self._detail(0, *self.inputs), *(self._detail(2, *extra) for extra in self.extra_inputs)]
 
     def get_output_details(self):
         return [self._detail(1, *self.outputs)]
 
     def set_tensor(self, index, value):
-        assert index == 0
+        self.tensors = {**getattr(self, "tensors", {}), index: value}
 
     def invoke(self):
         if self.failure:
@@ -54,27 +56,22 @@ class FakeInterpreter:
         }
 
 
-def classify(model, tensor):
-    """Run a model and name its best classes, as the worker does."""
-    return model.rank(model.run(tensor))
-
-
 @pytest.fixture
 def fake(monkeypatch):
-    """Classifiers that run on an interpreter with these attributes."""
+    """Models that run on an interpreter with these attributes."""
 
-    def build(top_k=3, labels=("a", "b", "c"), path="model", edgetpu=None, load_delegate=None, **attributes):
-        interpreter = type("Interpreter", (FakeInterpreter,), attributes)
-        runtime = classifier._Runtime("fake 1", interpreter, load_delegate)
-        monkeypatch.setattr(classifier, "_import_runtime", lambda: runtime)
-        return Classifier(path, labels, top_k, edgetpu)
+    def build(path="model", edgetpu=None, load_delegate=None, **attributes):
+        kind = type("Interpreter", (FakeInterpreter,), attributes)
+        runtime = interpreter._Runtime("fake 1", kind, load_delegate)
+        monkeypatch.setattr(interpreter, "_import_runtime", lambda: runtime)
+        return Interpreter(path, edgetpu)
 
     return build
 
 
 @pytest.fixture
-def tiny(tiny_files, tiny_labels):
-    return Classifier(tiny_files.model, tiny_labels, 3)
+def tiny(tiny_files):
+    return Interpreter(tiny_files.model)
 
 
 def code_of(raised):
@@ -94,54 +91,17 @@ def test_model_tells_what_it_takes_and_gives(tiny):
 def test_golden_samples_get_their_recorded_answers(tiny, golden):
     """The interpreter answers what the model's maker saw, within one LSB."""
     for sample, expected in zip(*golden):
-        answer = tiny.run(sample[np.newaxis])
+        answer = tiny.run([sample[np.newaxis]])[0]
         assert np.abs(answer[0].astype(int) - expected).max() <= 1
 
 
 def test_answer_is_a_copy(tiny, golden):
     """A later run leaves an earlier answer alone."""
     inputs, _ = golden
-    first = tiny.run(inputs[0][np.newaxis])
+    first = tiny.run([inputs[0][np.newaxis]])[0]
     kept = first.copy()
-    second = tiny.run(inputs[1][np.newaxis])
+    second = tiny.run([inputs[1][np.newaxis]])[0]
     assert (first == kept).all() and (second != first).any()
-
-
-def test_best_labels_come_first(tiny, golden, tiny_labels):
-    """Candidates carry label, class and the real score, best first."""
-    inputs, outputs = golden
-    top = tiny.rank(tiny.run(inputs[3][np.newaxis]))
-    assert top[0].id == outputs[3].argmax() == 3
-    assert top[0].label == tiny_labels[3]
-    assert top[0].score == pytest.approx(outputs[3].max() / 256)
-    assert len(top) == 3 and top[0].score >= top[1].score >= top[2].score
-
-
-def test_equal_scores_keep_the_order_of_classes(fake):
-    """Among equals the lower class is first."""
-    top = classify(fake(answer=np.array([[7, 9, 9]], np.uint8)), np.zeros((1, 2, 2, 1), np.uint8))
-    assert [candidate.id for candidate in top] == [1, 2, 0]
-
-
-@pytest.mark.parametrize(
-    ("answer", "outputs", "expected"),
-    [
-        (np.array([[255, 0, 128]], np.uint8), ((1, 3), np.uint8, (1 / 128, 0)), (1.0, 1.0, 0.0)),
-        (np.array([[-128, 127, 0]], np.int8), ((1, 3), np.int8, (1 / 256, -128)), (255 / 256, 0.5, 0.0)),
-        (np.array([[0.25, -1.0, 3.0]], np.float32), ((1, 3), np.float32, (0.0, 0)), (1.0, 0.25, 0.0)),
-    ],
-)
-def test_scores_are_real_and_between_0_and_1(fake, answer, outputs, expected):
-    """Scale and zero point are undone, then the score is clipped; the order is that of the raw answer."""
-    top = classify(fake(answer=answer, outputs=outputs), np.zeros((1, 2, 2, 1), np.uint8))
-    assert tuple(candidate.score for candidate in top) == pytest.approx(expected)
-
-
-def test_top_k_bounds_the_answer(fake):
-    """No more candidates than asked for, and no more than classes."""
-    tensor = np.zeros((1, 2, 2, 1), np.uint8)
-    assert len(classify(fake(top_k=1), tensor)) == 1
-    assert len(classify(fake(top_k=50), tensor)) == 3
 
 
 @pytest.mark.parametrize(
@@ -155,36 +115,27 @@ def test_top_k_bounds_the_answer(fake):
 def test_wrong_input_is_the_clients_mistake(tiny, tensor):
     """Another shape or dtype is refused before the interpreter sees it."""
     with pytest.raises(RequestError) as raised:
-        tiny.run(tensor)
+        tiny.run([tensor])
     assert code_of(raised) == "bad_input"
 
 
 @pytest.mark.parametrize("content", [b"", b"not a model", None])
-def test_broken_file_is_told_by_a_code(tmp_path, tiny_files, tiny_labels, content):
+def test_broken_file_is_told_by_a_code(tmp_path, content):
     """An empty, foreign or absent file is `model_unreadable`."""
     path = tmp_path / "broken.tflite"
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(ModelError) as raised:
-        Classifier(path, tiny_labels, 3)
+        Interpreter(path)
     assert code_of(raised) == "model_unreadable"
-
-
-def test_labels_must_name_every_class(tiny_files):
-    """A label too few or too many is refused."""
-    with pytest.raises(ModelError) as raised:
-        Classifier(tiny_files.model, ("a", "b"), 3)
-    assert code_of(raised) == "labels_mismatch"
 
 
 @pytest.mark.parametrize(
     ("attributes", "code"),
     [
-        ({"extra_inputs": 1}, "model_input"),
         ({"inputs": ((-1, 2, 2, 1), np.uint8, (1.0, 0))}, "model_not_static"),
         ({"inputs": ((1, 2, 2, 1), np.complex64, (0.0, 0))}, "model_input"),
-        ({"outputs": ((1, 3, 3), np.uint8, (1.0, 0))}, "model_output"),
-        ({"outputs": ((1, 3), np.int32, (1.0, 0))}, "model_output"),
+        ({"outputs": ((1, 3), np.complex64, (0.0, 0))}, "model_output"),
         ({"loads": "Encountered unresolved custom op: edgetpu-custom-op."}, "model_needs_edgetpu"),
         (
             {
@@ -207,16 +158,8 @@ def test_model_that_cannot_be_served_is_told_by_a_code(fake, attributes, code):
 def test_interpreter_that_gives_up_is_told_by_a_code(fake):
     """A failing run is `model_run`."""
     with pytest.raises(ModelError) as raised:
-        fake(failure="node 3 failed").run(np.zeros((1, 2, 2, 1), np.uint8))
+        fake(failure="node 3 failed").run([np.zeros((1, 2, 2, 1), np.uint8)])
     assert code_of(raised) == "model_run"
-
-
-def test_not_a_number_is_no_answer(fake):
-    """NaN never becomes a score."""
-    broken = fake(answer=np.array([[0.1, np.nan, 0.2]], np.float32), outputs=((1, 3), np.float32, (0.0, 0)))
-    with pytest.raises(ModelError) as raised:
-        classify(broken, np.zeros((1, 2, 2, 1), np.uint8))
-    assert code_of(raised) == "model_not_finite"
 
 
 @pytest.fixture
@@ -238,7 +181,7 @@ def test_compiled_model_runs_through_the_delegate(fake, compiled):
 
 def test_model_for_the_cpu_leaves_the_edge_tpu_alone(tiny_files, tiny_labels):
     """It has nothing to do for one, so that none has to be there; predictions say `cpu`."""
-    assert Classifier(tiny_files.model, tiny_labels, 3, edgetpu="pci:0").backend == "cpu"
+    assert Interpreter(tiny_files.model, edgetpu="pci:0").backend == "cpu"
 
 
 def test_absent_delegate_library_is_told_by_a_code(fake, compiled, monkeypatch):
@@ -262,20 +205,52 @@ def test_delegate_that_refuses_in_silence_is_diagnosed(fake, compiled, monkeypat
     assert code_of(raised) == "edgetpu_owned"
 
 
-def test_without_labels_classes_are_numbers(tiny_files, golden):
-    """For a model file of which nothing else is known."""
-    model = Classifier(tiny_files.model, None, 1)
-    assert classify(model, golden[0][3][np.newaxis])[0].label == "3"
-
-
-def test_missing_interpreter_is_told_by_a_code(monkeypatch, tiny_files, tiny_labels):
+def test_missing_interpreter_is_told_by_a_code(monkeypatch, tiny_files):
     """Without any TFLite package the reason is `runtime_missing`."""
-    monkeypatch.setattr(classifier, "_RUNTIMES", (("no_such_package", "no_such_package.interpreter"),))
+    monkeypatch.setattr(interpreter, "_RUNTIMES", (("no_such_package", "no_such_package.interpreter"),))
     with pytest.raises(ModelError) as raised:
-        Classifier(tiny_files.model, tiny_labels, 3)
+        Interpreter(tiny_files.model)
     assert code_of(raised) == "runtime_missing"
 
 
 def test_specs_are_contract_types(tiny):
     """What the model takes can be compared with a release manifest."""
     assert all(isinstance(spec, TensorSpec) for spec in tiny.inputs + tiny.outputs)
+
+
+def test_every_input_gets_its_own_tensor(fake):
+    """In the model's order."""
+    model = fake(extra_inputs=[((1, 2), np.int32, (0.0, 0))])
+    picture, numbers = np.zeros((1, 2, 2, 1), np.uint8), np.array([[1, 2]], np.int32)
+    model.run([picture, numbers])
+    assert model._interpreter.tensors[0] is picture and model._interpreter.tensors[2] is numbers
+    with pytest.raises(RequestError, match="int32"):
+        model.run([picture])
+
+
+@pytest.mark.parametrize(
+    ("installed", "expected"),
+    [
+        (("tflite_runtime", "ai_edge_litert", "tensorflow"), "tflite_runtime"),
+        (("ai_edge_litert", "tensorflow"), "ai_edge_litert"),
+        (("tensorflow",), "tensorflow"),
+    ],
+)
+def test_the_lightest_runtime_is_taken(monkeypatch, installed, expected):
+    """The board's package comes first, TensorFlow only where there is nothing else; what is first is all."""
+    asked = []
+
+    def load(name):
+        asked.append(name)
+        package = name.split(".")[0]
+        if package not in installed:
+            raise ImportError(name)
+        drawer = SimpleNamespace(load_delegate=package)
+        return SimpleNamespace(
+            __version__="1", Interpreter=package, load_delegate=package, experimental=drawer
+        )
+
+    monkeypatch.setattr(interpreter.importlib, "import_module", load)
+    assert interpreter.find_runtime() == f"{expected} 1"
+    order = ["tflite_runtime", "ai_edge_litert", "tensorflow"]
+    assert {name.split(".")[0] for name in asked} == set(order[: order.index(expected) + 1])

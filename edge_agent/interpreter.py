@@ -9,7 +9,6 @@ import numpy as np
 
 from contract.artifacts import TensorSpec
 from contract.errors import MessageError
-from contract.messages import Candidate
 from edge_agent import delegate
 from edge_agent.errors import ModelError, RequestError
 
@@ -31,102 +30,71 @@ class _Runtime(NamedTuple):
     load_delegate: Any
 
 
-class Classifier:
+class Interpreter:
     """One model, loaded and allocated; made for one thread.
 
     Attributes:
-        inputs: its one input, shape (1, H, W, C) or whatever the model takes.
-        outputs: its one output, shape (1, classes).
-        runtime: name and version of the interpreter.
+        inputs: what it takes, in the model's order.
+        outputs: what it gives, in the model's order.
+        runtime: name and version of the TFLite package.
         backend: "cpu", or "edgetpu" when a delegate runs it.
     """
 
-    def __init__(
-        self, model_path: Path, labels: Optional[Sequence[str]], top_k: int, edgetpu: Optional[str] = None
-    ) -> None:
+    def __init__(self, model_path: Path, edgetpu: Optional[str] = None) -> None:
         """Load a model.
 
         Args:
-            model_path: a .tflite file with one static input and one static (1, classes) output.
-            labels: one label a class, None for the classes' numbers.
-            top_k: how many candidates an answer has, at most.
+            model_path: a .tflite file, every input and output of it with a fixed shape.
             edgetpu: which Edge TPU runs a compiled model, as `:0`, `pci:0` or `usb:0`; None if there is none.
 
         Raises:
             ModelError: it cannot be loaded, or is not such a model; the code says which.
         """
-        runtime = _import_runtime()
+        self._runtime = runtime = _import_runtime()
+        self._model_path = model_path
         self.runtime = runtime.name
-        delegates = []
+        self._delegates = []
         if edgetpu is not None and _is_compiled(model_path):
-            delegates.append(_load_delegate(runtime, edgetpu))
-        self.backend = "edgetpu" if delegates else "cpu"
-        self._interpreter = _allocate(runtime, model_path, delegates)
-        self._input_index, taken = _describe(self._interpreter.get_input_details(), "input")
-        self._output_index, given = _describe(self._interpreter.get_output_details(), "output")
-        self.inputs: Tuple[TensorSpec, ...] = (taken,)
-        self.outputs: Tuple[TensorSpec, ...] = (given,)
-        if len(given.shape) != 2 or given.shape[0] != 1 or given.dtype not in ("uint8", "int8", "float32"):
-            raise ModelError(
-                "model_output",
-                f"output is {given.dtype} {given.shape}, not (1, classes) of uint8, int8 or float32",
-            )
-        if labels is None:
-            labels = [str(number) for number in range(given.shape[1])]
-        if len(labels) != given.shape[1]:
-            raise ModelError(
-                "labels_mismatch", f"model tells {given.shape[1]} classes apart, labels name {len(labels)}"
-            )
-        self._labels = tuple(labels)
-        self._top_k = top_k
+            self._delegates.append(_load_delegate(runtime, edgetpu))
+        self.backend = "edgetpu" if self._delegates else "cpu"
+        self._interpreter = _allocate(runtime, model_path, self._delegates)
+        taken, given = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        self.inputs = tuple(_describe(found, "input") for found in taken)
+        self.outputs = tuple(_describe(found, "output") for found in given)
+        self._input_indexes = [int(found["index"]) for found in taken]
+        self._output_indexes = [int(found["index"]) for found in given]
 
-    def run(self, tensor: Any) -> Any:
+    def reload(self) -> None:
+        """Make a new interpreter of the same file, with the same delegate.
+
+        Raises:
+            ModelError: it cannot be loaded any more.
+        """
+        # Two at a time may not fit into the memory.
+        self._interpreter = None
+        self._interpreter = _allocate(self._runtime, self._model_path, self._delegates)
+
+    def run(self, tensors: Sequence[Any]) -> Tuple[Any, ...]:
         """Run the model once.
 
         Args:
-            tensor: ndarray of exactly the input's shape and dtype.
+            tensors: ndarrays, for each input one of exactly its shape and dtype.
 
         Returns:
-            The raw output, (1, classes) ndarray in the output's dtype; a copy that later runs leave alone.
+            The raw outputs, ndarrays in their shapes and dtypes; copies that later runs leave alone.
 
         Raises:
-            RequestError: wrong shape or dtype.
+            RequestError: wrong number, shape or dtype.
             ModelError: the interpreter gave up.
         """
-        spec = self.inputs[0]
-        if tensor.shape != spec.shape or tensor.dtype != spec.dtype:
-            raise RequestError(
-                "bad_input", f"model takes {spec.dtype} {spec.shape}, got {tensor.dtype} {tensor.shape}"
-            )
+        _check(tensors, self.inputs)
         try:
-            self._interpreter.set_tensor(self._input_index, tensor)
+            for index, tensor in zip(self._input_indexes, tensors):
+                self._interpreter.set_tensor(index, tensor)
             self._interpreter.invoke()
-            return self._interpreter.get_tensor(self._output_index)
+            return tuple(self._interpreter.get_tensor(index) for index in self._output_indexes)
         except (RuntimeError, ValueError) as error:
             raise ModelError("model_run", f"the model could not be run: {error}") from error
-
-    def rank(self, output: Any, top_k: Optional[int] = None) -> Tuple[Candidate, ...]:
-        """Name the best classes of a raw output.
-
-        Args:
-            output: (1, classes) ndarray as `run` returns it.
-            top_k: how many to name, None for as many as the classifier was made for.
-
-        Returns:
-            At most `top_k` candidates, best first, the lower class first among equals; scores 0 to 1.
-
-        Raises:
-            ModelError: the model answered NaN or infinity.
-        """
-        spec = self.outputs[0]
-        scores = output[0].astype(np.float64)
-        if spec.scale:
-            scores = (scores - spec.zero_point) * spec.scale
-        if not np.isfinite(scores).all():
-            raise ModelError("model_not_finite", "the model answered NaN or infinity")
-        best = np.argsort(-scores, kind="stable")[: top_k or self._top_k]
-        clipped = np.clip(scores, 0.0, 1.0)
-        return tuple(Candidate(self._labels[place], int(place), float(clipped[place])) for place in best)
 
 
 def find_runtime() -> str:
@@ -196,10 +164,7 @@ def _allocate(runtime: _Runtime, model_path: Path, delegates: List[Any]) -> Any:
     return interpreter
 
 
-def _describe(details: List[Dict[str, Any]], what: str) -> Tuple[int, TensorSpec]:
-    if len(details) != 1:
-        raise ModelError(f"model_{what}", f"model has {len(details)} {what}s, only one is supported")
-    found = details[0]
+def _describe(found: Dict[str, Any], what: str) -> TensorSpec:
     signature = found.get("shape_signature", found["shape"])
     if any(size < 1 for size in signature):
         raise ModelError(
@@ -209,7 +174,7 @@ def _describe(details: List[Dict[str, Any]], what: str) -> Tuple[int, TensorSpec
         )
     scale, zero_point = found["quantization"]
     try:
-        spec = TensorSpec(
+        return TensorSpec(
             name=found["name"],
             shape=tuple(int(size) for size in found["shape"]),
             dtype=np.dtype(found["dtype"]).name,
@@ -218,4 +183,11 @@ def _describe(details: List[Dict[str, Any]], what: str) -> Tuple[int, TensorSpec
         )
     except (MessageError, TypeError) as error:
         raise ModelError(f"model_{what}", f"{what} is not supported: {error}") from error
-    return int(found["index"]), spec
+
+
+def _check(tensors: Sequence[Any], inputs: Sequence[TensorSpec]) -> None:
+    wanted = [(spec.dtype, spec.shape) for spec in inputs]
+    given = [(tensor.dtype.name, tensor.shape) for tensor in tensors]
+    if given != wanted:
+        shown, got = (", ".join(f"{dtype} {shape}" for dtype, shape in side) for side in (wanted, given))
+        raise RequestError("bad_input", f"model takes {shown}, got {got}")

@@ -1,0 +1,167 @@
+"""One named model: where it is kept, how it gets in, who runs it. A board has a main one, perhaps others."""
+
+from pathlib import Path
+from typing import Callable, Optional, Tuple
+
+from contract.manifest import Root
+from contract.messages import Problem
+from edge_agent.choice import choose
+from edge_agent.clock import Clock
+from edge_agent.config import AgentConfig
+from edge_agent.downloader import Downloader
+from edge_agent.errors import UpdateError
+from edge_agent.events import (
+    DeviceReset,
+    HeatMeasured,
+    WorkerAnswered,
+    WorkerFailed,
+    WorkerReady,
+    WorkerTested,
+)
+from edge_agent.host import SHARED
+from edge_agent.link import Link
+from edge_agent.predictor import Predictor, Publish
+from edge_agent.reporter import Reporter
+from edge_agent.resident import Means, Resident
+from edge_agent.slots import Slots
+from edge_agent.updater import Updater
+
+MAIN = ""
+_OTHERS = "models"
+
+
+class Lane:
+    """Everything that belongs to one model, from its folder to its queue. It belongs to the agent's loop.
+
+    Attributes:
+        name: MAIN, or what the configuration calls it.
+        channel: whose releases it takes.
+        predictor: who is asked.
+        updater: takes its releases.
+        reporter: says where they stand.
+        slots: what is installed.
+    """
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        name: str,
+        *,
+        root: Root,
+        link: Link,
+        clock: Clock,
+        boot: str,
+        publish: Publish,
+        may_start: Callable[[], bool],
+        means: Means,
+    ) -> None:
+        """Open its folder.
+
+        Args:
+            config: the agent's, with this lane's own `channel` and `edgetpu`.
+            name: MAIN or a name of `models`.
+            root: the root of trust.
+            link: the way to the broker.
+            clock: the time.
+            boot: the id of this start of the agent.
+            publish: takes every prediction, and returns it as its asker shall have it.
+            may_start: says whether it is this model's turn on the Edge TPU.
+            means: how to start workers, and what else helps a model that ails.
+
+        Raises:
+            StorageError: the folder cannot be used.
+        """
+        self.name = name
+        self.channel = config.channel
+        self._clock = clock
+        self.slots = slots = Slots(
+            Path(config.state_dir) / _OTHERS / name if name else Path(config.state_dir)
+        )
+        self.predictor = predictor = Predictor(config, boot, clock, publish, may_start)
+        self.reporter = reporter = Reporter(config, root=root, slots=slots, link=link, clock=clock, name=name)
+        self._downloader = Downloader(config, slots=slots, link=link, clock=clock, reporter=reporter)
+        self.updater = Updater(
+            config,
+            root=root,
+            slots=slots,
+            clock=clock,
+            downloader=self._downloader,
+            reporter=reporter,
+            predictor=predictor,
+            start_worker=means.start_worker,
+        )
+        self._resident = Resident(
+            config,
+            slots=slots,
+            clock=clock,
+            predictor=predictor,
+            reporter=reporter,
+            means=means,
+        )
+
+    def start(self) -> None:
+        """Load what is installed, go on with what a restart interrupted."""
+        self._resident.start()
+        self.updater.resume()
+
+    def tick(self) -> None:
+        """Do what time demands."""
+        self._resident.tick()
+        self.updater.tick()
+        self.predictor.tick()
+
+    def connected(self) -> None:
+        """A new connection: ask anew for what is missing, report anew."""
+        self.updater.connected()
+        self.reporter.send()
+
+    def use(self, version: Optional[str]) -> None:
+        """Make an installed version active, None for the last known good.
+
+        Raises:
+            UpdateError: a release is on its way in, or as `choose` says.
+        """
+        if self.slots.state.candidate is not None:
+            raise UpdateError("update_under_way", "a release is on its way in", "wait until it is done")
+        chosen = choose(self.slots, version, self._clock.stamp())
+        if chosen is self.slots.state:
+            return
+        self.slots.save(chosen)
+        self.reporter.phase("rolled_back")
+        self._resident.exchange()
+
+    def ready(self, event: WorkerReady) -> None:
+        """One of its workers has loaded its model."""
+        if not self.updater.ready(event):
+            self._resident.ready(event)
+
+    def tested(self, event: WorkerTested) -> None:
+        """One of its workers has run the golden samples."""
+        self.updater.tested(event)
+
+    def answered(self, event: WorkerAnswered) -> None:
+        """One of its workers has an answer."""
+        self._resident.answered(event)
+        self.predictor.answered(event)
+
+    def failed(self, event: WorkerFailed) -> None:
+        """One of its workers is gone."""
+        was_serving = self.predictor.lost(event.worker, by_itself=event.problem.code != SHARED)
+        if not self.updater.failed(event):
+            self._resident.failed(event, was_serving)
+
+    def heat(self, event: HeatMeasured) -> None:
+        """The Edge TPU's temperature was read."""
+        self._resident.heat(event.edgetpu_celsius)
+
+    def device_reset(self, event: DeviceReset) -> None:
+        """The Edge TPU was reset, or could not be."""
+        self._resident.device_reset(event)
+
+    def problems(self) -> Tuple[Problem, ...]:
+        """Return what is wrong with it now."""
+        return self._resident.problems()
+
+    def stop(self) -> None:
+        """Let go of what is being received."""
+        self._downloader.end()

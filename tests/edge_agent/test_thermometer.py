@@ -1,0 +1,27 @@
+"""Promises of edge_agent.thermometer."""
+
+import queue
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_agent import thermometer
+from edge_agent.events import HeatMeasured
+from edge_agent.sensors import Sensors
+from edge_agent.thermometer import Thermometer
+
+
+def test_the_temperature_is_told_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once, then at intervals; None where the driver says nothing."""
+    monkeypatch.setattr(thermometer, "_EVERY_S", 0.01)
+    told: "queue.Queue[Any]" = queue.Queue()
+    device = Thermometer(told.put, Sensors(tmp_path))
+    device.start()
+    assert told.get(timeout=10) == HeatMeasured(None)
+    apex = tmp_path / "sys/class/apex/apex_0"
+    apex.mkdir(parents=True)
+    (apex / "temp").write_text("81500\n")
+    while told.get(timeout=10) != HeatMeasured(81.5):
+        pass
+    device.stop()
