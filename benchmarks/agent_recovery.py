@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.timing import verdict
 from contract.messages import Prediction
-from edge_agent import device_reset
+from edge_agent.inference import device_reset
 from tests.edge_agent.recovering_agent import RecoveringAgent, is_from, run_recovering
 from tests.fakes.faulty import FaultyRuntime
 

@@ -30,23 +30,23 @@ from edge_agent.events import (
     SubscriptionAnswered,
     WorkerSampled,
 )
+from edge_agent.learning.memory import Seen
+from edge_agent.learning.sampler import Sampler
 from edge_agent.link import Link
-from edge_agent.live_config import LiveConfig
 from edge_agent.lock import lock_folder
 from edge_agent.mailbox import Mailbox
-from edge_agent.memory import Seen
-from edge_agent.metrics import State
 from edge_agent.models import Models
-from edge_agent.mqtt_requests import MqttRequests
-from edge_agent.operations import Operations
-from edge_agent.outbox import Outbox
-from edge_agent.publisher import Publisher
-from edge_agent.sampler import Sampler
-from edge_agent.sender import Sender
-from edge_agent.serving import Server
+from edge_agent.outgoing.outbox import Outbox
+from edge_agent.outgoing.publisher import Publisher
+from edge_agent.outgoing.sender import Sender
+from edge_agent.serving.metrics import State
+from edge_agent.serving.mqtt_requests import MqttRequests
+from edge_agent.serving.server import Server
 from edge_agent.source_config import BUILT_IN
 from edge_agent.sources.watch import Sources
 from edge_agent.tally import Tally
+from edge_agent.upkeep.live_config import LiveConfig
+from edge_agent.upkeep.operations import Operations
 
 _log = logging.getLogger(__name__)
 _TICK_S = 0.25

@@ -54,7 +54,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from edge_agent.agent import Agent
     from edge_agent.config import load
     from edge_agent.events import StopAsked
-    from edge_agent.verify import load_root
+    from edge_agent.updates.verify import load_root
 
     config = load(Path(arguments.config))
     root = load_root(_read(Path(config.root)))
@@ -86,8 +86,8 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 
 def _config(arguments: argparse.Namespace) -> int:
-    from edge_agent import config_page
     from edge_agent.config import load
+    from edge_agent.upkeep import config_page
 
     if arguments.schema:
         _print_json(config_page.build_config_schema())
@@ -103,8 +103,8 @@ def _config(arguments: argparse.Namespace) -> int:
 
 
 def _model_list(arguments: argparse.Namespace) -> int:
+    from edge_agent.commands.model_commands import format_models, list_models
     from edge_agent.config import load
-    from edge_agent.model_commands import format_models, list_models
 
     rows = list_models(load(Path(arguments.config)))
     if arguments.json:
@@ -115,8 +115,8 @@ def _model_list(arguments: argparse.Namespace) -> int:
 
 
 def _model_use(arguments: argparse.Namespace) -> int:
+    from edge_agent.commands.model_commands import format_models, use_model
     from edge_agent.config import load
-    from edge_agent.model_commands import format_models, use_model
 
     row = use_model(load(Path(arguments.config)), arguments.version)
     if arguments.json:
@@ -127,7 +127,7 @@ def _model_use(arguments: argparse.Namespace) -> int:
 
 
 def _classify(arguments: argparse.Namespace) -> int:
-    from edge_agent.classify import Task, classify, format_outcome
+    from edge_agent.commands.classify import Task, classify, format_outcome
 
     outcome = classify(
         Task(
@@ -148,7 +148,7 @@ def _classify(arguments: argparse.Namespace) -> int:
 
 
 def _detect(arguments: argparse.Namespace) -> int:
-    from edge_agent.detect import Task, detect, format_outcome
+    from edge_agent.commands.detect import Task, detect, format_outcome
 
     outcome = detect(
         Task(

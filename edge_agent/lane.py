@@ -5,10 +5,8 @@ from typing import Callable, Optional, Tuple
 
 from contract.manifest import Root
 from contract.messages import Problem
-from edge_agent.choice import choose
 from edge_agent.clock import Clock
 from edge_agent.config import AgentConfig
-from edge_agent.downloader import Downloader
 from edge_agent.errors import UpdateError
 from edge_agent.events import (
     DeviceReset,
@@ -18,13 +16,15 @@ from edge_agent.events import (
     WorkerReady,
     WorkerTested,
 )
-from edge_agent.host import SHARED
+from edge_agent.inference.host import SHARED
+from edge_agent.inference.predictor import Predictor, Publish
 from edge_agent.link import Link
-from edge_agent.predictor import Predictor, Publish
-from edge_agent.reporter import Reporter
-from edge_agent.resident import Means, Resident
-from edge_agent.slots import Slots
-from edge_agent.updater import Updater
+from edge_agent.recovery.resident import Means, Resident
+from edge_agent.updates.choice import choose
+from edge_agent.updates.downloader import Downloader
+from edge_agent.updates.reporter import Reporter
+from edge_agent.updates.slots import Slots
+from edge_agent.updates.updater import Updater
 
 MAIN = ""
 _OTHERS = "models"

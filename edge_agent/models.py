@@ -22,16 +22,16 @@ from edge_agent.events import (
     WorkerReady,
     WorkerTested,
 )
+from edge_agent.inference.pool import WorkerPool
+from edge_agent.inference.predictor import Publish, Serving
+from edge_agent.inference.turns import Turns
+from edge_agent.inference.workers import ModelFiles, Worker
 from edge_agent.lane import MAIN, Lane
+from edge_agent.learning.shadow import Shadow
 from edge_agent.link import Link
-from edge_agent.pool import WorkerPool
-from edge_agent.predictor import Publish, Serving
-from edge_agent.resident import Means
+from edge_agent.recovery.resident import Means
+from edge_agent.recovery.thermometer import Thermometer
 from edge_agent.sensors import Sensors, read_temperatures
-from edge_agent.shadow import Shadow
-from edge_agent.thermometer import Thermometer
-from edge_agent.turns import Turns
-from edge_agent.workers import ModelFiles, Worker
 
 Handler = Callable[[Any], None]
 

@@ -1,15 +1,15 @@
-"""Checks of the Edge TPU; what they know about it is in edge_agent.delegate."""
+"""Checks of the Edge TPU; what they know about it is in edge_agent.inference.delegate."""
 
 from typing import Callable, Optional, Tuple
 
 from contract.messages import Problem
-from edge_agent import delegate
 from edge_agent.doctor.findings import Check, Finding, fail_for, ok, skipped, warn
 from edge_agent.doctor.visit import Visit
+from edge_agent.inference import delegate
 
 # The driver halves the chip's clock at each of these. Source: google/gasket-driver, trip_point0..2_temp.
 _TRIP_POINTS_CELSIUS = (85.0, 90.0, 95.0)
-_OWN_PROGRAM = "edge_agent.worker"
+_OWN_PROGRAM = "edge_agent.inference.worker"
 
 Explain = Callable[[delegate.Facts], Optional[Problem]]
 

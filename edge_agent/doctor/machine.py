@@ -50,14 +50,17 @@ def check_numpy(_visit: Visit) -> Finding:
 
 def check_runtime(_visit: Visit) -> Finding:
     """A TFLite interpreter can be imported."""
-    from edge_agent.interpreter import find_runtime
+    from edge_agent.inference.interpreter import find_runtime
 
     return ok(find_runtime())
 
 
 def check_libraries(_visit: Visit) -> Finding:
     """What the agent imports for the broker, signatures, pictures and HTTP is there."""
-    from edge_agent import images, link, serving, verify
+    from edge_agent import link
+    from edge_agent.inference import images
+    from edge_agent.serving import server as serving
+    from edge_agent.updates import verify
 
     rooms = (images, link, serving, verify)
     return ok(f"all {len(rooms)} modules that use foreign libraries can be imported")

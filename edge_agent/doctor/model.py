@@ -9,9 +9,9 @@ from edge_agent.doctor.findings import Check, Finding, fail, fail_for, ok, skipp
 from edge_agent.doctor.visit import Visit
 from edge_agent.errors import ModelError
 from edge_agent.events import ARRAY, WorkerAnswered, WorkerFailed, WorkerReady, WorkerTested
-from edge_agent.runnable import choose_runnable
-from edge_agent.slots import Slots
-from edge_agent.workers import Worker
+from edge_agent.inference.workers import Worker
+from edge_agent.updates.runnable import choose_runnable
+from edge_agent.updates.slots import Slots
 
 _LOAD_LIMIT_S = 20.0
 _GOLDEN_LIMIT_S = 20.0

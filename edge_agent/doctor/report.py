@@ -5,10 +5,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Tuple
 
-from edge_agent import delegate
 from edge_agent.doctor import broker, edgetpu, machine, model, service, state
 from edge_agent.doctor.findings import FAIL, OK, SKIPPED, WARN, Check, Row, examine
 from edge_agent.doctor.visit import Visit
+from edge_agent.inference import delegate
 
 _COLUMNS = 80
 _INDENT = " " * 26

@@ -10,8 +10,8 @@ from edge_agent.clock import Clock
 from edge_agent.config import HttpConfig
 from edge_agent.doctor.findings import Check, Finding, fail, ok, skipped, warn
 from edge_agent.doctor.visit import Visit
-from edge_agent.live_config import OVERRIDES, LiveConfig
 from edge_agent.source_config import CAMERA, DELETE, FOLDER, MOVE, SourceConfig
+from edge_agent.upkeep.live_config import OVERRIDES, LiveConfig
 
 _ANSWER_LIMIT_S = 2.0
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -20,7 +20,7 @@ _OK = 200
 
 def check_access(visit: Visit) -> Finding:
     """Other machines can ask only with a token, and its file is a secret."""
-    from edge_agent.serving import build_gate
+    from edge_agent.serving.server import build_gate
 
     settings = visit.settings.http
     if not settings.enabled:

@@ -22,7 +22,7 @@ def check_config(visit: Visit) -> Finding:
 
 def check_root(visit: Visit) -> Finding:
     """The root of trust is there and signed by its own keys."""
-    from edge_agent.verify import load_root
+    from edge_agent.updates.verify import load_root
 
     path = Path(visit.settings.root)
     try:
@@ -71,7 +71,7 @@ def check_disk(visit: Visit) -> Finding:
 
 def check_outbox(visit: Visit) -> Finding:
     """What waits for the broker can be read; a copy is opened, as opening repairs."""
-    from edge_agent.outbox_table import OutboxTable
+    from edge_agent.outgoing.outbox_table import OutboxTable
 
     if visit.is_agent_running():
         return skipped("the running agent uses it")

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, List, Optional, Tuple
 
-from edge_agent import delegate
 from edge_agent.config import AgentConfig
+from edge_agent.inference import delegate
 from edge_agent.mailbox import Mailbox
 
 _MAILBOX_ROOM = 64

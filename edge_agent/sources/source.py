@@ -6,8 +6,8 @@ import threading
 from typing import Callable, Optional, Union
 
 from contract.messages import Prediction, Problem
-from edge_agent.asking import Asker
 from edge_agent.events import IMAGE, InferenceAsked
+from edge_agent.serving.asking import Asker
 from edge_agent.source_config import SourceConfig
 
 _log = logging.getLogger(__name__)

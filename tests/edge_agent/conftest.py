@@ -13,7 +13,7 @@ import pytest
 
 from contract.artifacts import Preprocessing
 from contract.codec import decode
-from edge_agent.workers import ModelFiles
+from edge_agent.inference.workers import ModelFiles
 
 DATA = Path(__file__).resolve().parent / "data"
 STARTED_WITHIN_S = 10.0

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 
-from edge_agent.frames import ANSWERED, CLASSIFY, LOAD, READY, TESTED, receive, receive_socket, send
+from edge_agent.inference.frames import ANSWERED, CLASSIFY, LOAD, READY, TESTED, receive, receive_socket, send
 
 _SPEC = {"name": "x", "shape": [1, 2, 2, 1], "dtype": "uint8"}
 _ANSWERS = {

@@ -1,9 +1,9 @@
-"""Promises of edge_agent.access: who may ask over the network."""
+"""Promises of serving.access: who may ask over the network."""
 
 import pytest
 
-from edge_agent.access import Token, is_loopback, read_token
 from edge_agent.errors import ConfigError
+from edge_agent.serving.access import Token, is_loopback, read_token
 
 SECRET = "correct-horse-battery"
 

@@ -1,13 +1,13 @@
-"""Promises of edge_agent.checkup: each fact makes its problem, and nothing else does."""
+"""Promises of upkeep.checkup: each fact makes its problem, and nothing else does."""
 
 from dataclasses import replace
 
 import pytest
 
 from contract.messages import Problem
-from edge_agent.checkup import Checkup, Facts
-from edge_agent.outbox import OutboxStats
-from edge_agent.problems import Problems
+from edge_agent.outgoing.outbox import OutboxStats
+from edge_agent.upkeep.checkup import Checkup, Facts
+from edge_agent.upkeep.problems import Problems
 from tests.fakes.board import BOOT, FakeClock
 
 RESERVE_BYTES = 64 * 1024 * 1024

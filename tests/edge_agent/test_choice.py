@@ -1,13 +1,13 @@
-"""Promises of edge_agent.choice, on a board with two installed releases."""
+"""Promises of updates.choice, on a board with two installed releases."""
 
 from pathlib import Path
 
 import pytest
 
 from contract.manifest import ReleaseModel
-from edge_agent.choice import choose
 from edge_agent.errors import RequestError, StorageError, TrustError, UpdateError
-from edge_agent.slots import SlotState
+from edge_agent.updates.choice import choose
+from edge_agent.updates.slots import SlotState
 from tests.edge_agent.test_updater import other_files
 from tests.fakes.board import Board
 

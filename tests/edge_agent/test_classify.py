@@ -1,14 +1,14 @@
-"""Promises of edge_agent.classify."""
+"""Promises of commands.classify."""
 
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from edge_agent.classify import Outcome, Task, classify, format_outcome
 from edge_agent.cli import main
+from edge_agent.commands.classify import Outcome, Task, classify, format_outcome
+from edge_agent.commands.one_picture import read_labels
 from edge_agent.errors import AgentError, RequestError
-from edge_agent.one_picture import read_labels
 
 RISE = 3
 

@@ -1,4 +1,4 @@
-"""Promises of edge_agent.config_page, and of `edge-agent config`."""
+"""Promises of upkeep.config_page, and of `edge-agent config`."""
 
 import json
 import subprocess
@@ -11,7 +11,7 @@ import pytest
 from contract.records import Nested, Record, Text, rule
 from edge_agent.cli import main
 from edge_agent.config import load
-from edge_agent.config_page import MASK, build_config_schema, mask
+from edge_agent.upkeep.config_page import MASK, build_config_schema, mask
 
 GOOD = 'device = "board-a"\nstate_dir = "/tmp/x"\nroot = "/tmp/root \\"1\\".json"\n[mqtt]\nport = 8883\n'
 SOURCES = '[sources.door]\nkind = "camera"\ndevice = "/dev/video0"\n[sources.http]\nimage = true\n'

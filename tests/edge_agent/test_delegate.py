@@ -1,4 +1,4 @@
-"""Promises of edge_agent.delegate."""
+"""Promises of inference.delegate."""
 
 import os
 import subprocess
@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from edge_agent import delegate
-from edge_agent.delegate import Facts, User, diagnose, gather
+from edge_agent.inference import delegate
+from edge_agent.inference.delegate import Facts, User, diagnose, gather
 
 NOBODY_SAID = "Failed to load delegate from libedgetpu.so.1\n"
 GOOD = Facts(

@@ -1,4 +1,4 @@
-"""Promises of edge_agent.detect, on a real detector."""
+"""Promises of commands.detect, on a real detector."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from PIL import Image
 
 from contract.artifacts import TensorSpec
 from edge_agent.cli import main
-from edge_agent.detect import Task, _choose_range, detect
+from edge_agent.commands.detect import Task, _choose_range, detect
 from edge_agent.errors import RequestError
 from tests.edge_agent.conftest import DATA
 

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from contract.artifacts import TensorSpec
-from edge_agent.detection import MAX_OBJECTS, blank_unfilled, find_objects, find_places
 from edge_agent.errors import ModelError
-from edge_agent.interpreter import Interpreter
-from edge_agent.meaning import Meaning
+from edge_agent.inference.detection import MAX_OBJECTS, blank_unfilled, find_objects, find_places
+from edge_agent.inference.interpreter import Interpreter
+from edge_agent.inference.meaning import Meaning
 from tests.edge_agent.conftest import DATA
 
 SHAPES = {"boxes": (1, 7, 4), "classes": (1, 7), "scores": (1, 7), "count": (1,)}

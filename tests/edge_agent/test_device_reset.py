@@ -1,10 +1,10 @@
-"""Promises of edge_agent.device_reset, on a made-up /sys."""
+"""Promises of inference.device_reset, on a made-up /sys."""
 
 from pathlib import Path
 
 import pytest
 
-from edge_agent import device_reset
+from edge_agent.inference import device_reset
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from edge_agent.doctor.visit import Visit
 from edge_agent.events import Connected, Delivered, Disconnected, MessageArrived
 from edge_agent.link import Link
 from edge_agent.mailbox import Mailbox
-from edge_agent.outbox import Outbox
+from edge_agent.outgoing.outbox import Outbox
 from tests.fakes.board import DEVICE, Board
 from tests.fakes.publisher import Publisher, tiny_files
 

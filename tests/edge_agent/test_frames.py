@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from edge_agent import frames
 from edge_agent.errors import ModelError
+from edge_agent.inference import frames
 
 
 @pytest.fixture

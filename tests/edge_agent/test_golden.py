@@ -1,12 +1,12 @@
-"""Promises of edge_agent.golden for several outputs; test_worker.py has those for one."""
+"""Promises of inference.golden for several outputs; test_worker.py has those for one."""
 
 import numpy as np
 import pytest
 
 from edge_agent.errors import ModelError
-from edge_agent.golden import run_golden
-from edge_agent.interpreter import Interpreter
-from edge_agent.meaning import Meaning
+from edge_agent.inference.golden import run_golden
+from edge_agent.inference.interpreter import Interpreter
+from edge_agent.inference.meaning import Meaning
 from tests.edge_agent.conftest import DATA
 
 

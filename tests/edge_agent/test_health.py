@@ -1,9 +1,9 @@
-"""Promises of edge_agent.health: a fault shows by the answers, not by one of them."""
+"""Promises of recovery.health: a fault shows by the answers, not by one of them."""
 
 from contract.messages import Candidate, Problem
 from edge_agent.events import Classified
-from edge_agent.health import Health
-from edge_agent.ladder import Kind
+from edge_agent.recovery.health import Health
+from edge_agent.recovery.ladder import Kind
 
 NAN = Problem("model_not_finite", "NaN")
 

@@ -1,4 +1,4 @@
-"""Promises of edge_agent.home_assistant: a document that Home Assistant takes whole, and its removal."""
+"""Promises of upkeep.home_assistant: a document that Home Assistant takes whole, and its removal."""
 
 import json
 import re
@@ -10,9 +10,9 @@ import pytest
 
 from contract.topics import Topics
 from edge_agent.config import AgentConfig, HomeAssistantConfig
-from edge_agent.home_assistant import HomeAssistant, build_discovery
-from edge_agent.live_config import refuse_frozen
 from edge_agent.source_config import SourceConfig
+from edge_agent.upkeep.home_assistant import HomeAssistant, build_discovery
+from edge_agent.upkeep.live_config import refuse_frozen
 from tests.fakes.broker import FakeBroker, FakeLink
 
 DEVICE = "wishful-orange"

@@ -1,4 +1,4 @@
-"""Promises of edge_agent.host and edge_agent.pool: who shares a process, and who is blamed for its end."""
+"""Promises of inference.host and inference.pool: who shares a process, and who is blamed for its end."""
 
 import os
 import queue
@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent import device_reset
 from edge_agent.config import InferenceConfig
 from edge_agent.events import ARRAY, DeviceReset, WorkerAnswered, WorkerFailed, WorkerReady
-from edge_agent.host import SHARED, Host
-from edge_agent.pool import WorkerPool
-from edge_agent.workers import Worker
+from edge_agent.inference import device_reset
+from edge_agent.inference.host import SHARED, Host
+from edge_agent.inference.pool import WorkerPool
+from edge_agent.inference.workers import Worker
 
 STAND_IN = Path(__file__).resolve().parent / "stand_in_worker.py"
 CONFIG = InferenceConfig(timeout_s=0.5, load_timeout_s=20)

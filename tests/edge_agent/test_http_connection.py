@@ -1,4 +1,4 @@
-"""Promises of edge_agent.http_connection and edge_agent.wsgi: hostile clients meet limits, never a fault."""
+"""Promises of serving.http_connection and serving.wsgi: hostile clients meet limits, never a fault."""
 
 import contextlib
 import json
@@ -9,11 +9,11 @@ import subprocess
 
 import pytest
 
-from edge_agent import http_connection
 from edge_agent.config import HttpConfig
 from edge_agent.errors import ConfigError
+from edge_agent.serving import http_connection
 from edge_agent.tally import CROWDED, SLOW
-from tests.edge_agent.test_serving import JPEG, Loop, build_server, listen
+from tests.edge_agent.test_server import JPEG, Loop, build_server, listen
 
 TOKEN = "correct-horse-battery"
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from contract.artifacts import Preprocessing, TensorSpec
 from edge_agent.errors import ModelError, RequestError
-from edge_agent.images import ImageReader
+from edge_agent.inference.images import ImageReader
 
 GREY = TensorSpec(name="x", shape=(1, 28, 28, 1), dtype="uint8", scale=1 / 255, zero_point=0)
 COLOUR = TensorSpec(name="x", shape=(1, 4, 6, 3), dtype="uint8", scale=1 / 255, zero_point=0)

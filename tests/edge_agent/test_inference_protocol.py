@@ -1,4 +1,4 @@
-"""Promises of edge_agent.inference_protocol: right tensors come through exactly, wrong ones are explained."""
+"""Promises of serving.inference_protocol: right tensors come through exactly, wrong ones are explained."""
 
 import json
 import struct
@@ -7,8 +7,8 @@ import pytest
 
 from contract.artifacts import TensorSpec
 from edge_agent.errors import RequestError
-from edge_agent.inference_protocol import MAX_JSON_BYTES, read_question, write_answer
-from tests.edge_agent.test_serving import PREDICTION
+from edge_agent.serving.inference_protocol import MAX_JSON_BYTES, read_question, write_answer
+from tests.edge_agent.test_server import PREDICTION
 
 TAKEN = TensorSpec("x", (1, 2, 3), "int8")
 GIVEN = TensorSpec("y", (1, 4), "uint8")

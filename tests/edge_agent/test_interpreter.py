@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from contract.artifacts import TensorSpec
-from edge_agent import delegate, interpreter
 from edge_agent.errors import ModelError, RequestError
-from edge_agent.interpreter import Interpreter
+from edge_agent.inference import delegate, interpreter
+from edge_agent.inference.interpreter import Interpreter
 
 
 class FakeInterpreter:

@@ -1,9 +1,9 @@
-"""Promises of edge_agent.ladder: each step in its turn, within its budget, at its time."""
+"""Promises of recovery.ladder: each step in its turn, within its budget, at its time."""
 
 import pytest
 
 from contract.messages import Problem
-from edge_agent.ladder import BUDGETS, Kind, Ladder, Rung
+from edge_agent.recovery.ladder import BUDGETS, Kind, Ladder, Rung
 
 HUNG = Problem("worker_hung", "it hangs")
 

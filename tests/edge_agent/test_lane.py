@@ -90,7 +90,7 @@ def read_report(port, name):
 
 
 def test_a_second_model_comes_in_by_its_own_channel_and_answers_under_its_own_name(agent, port, golden):
-    """Neither model's release, report or answers are mixed with the other's; a name nobody knows is refused."""
+    """No model's release, report or answers are mixed with another's; a name nobody knows is refused."""
     body = golden[0][0].tobytes()
     assert ask(agent, "/predict?model=defects", body) == 503
     release(port, "defects", DEFECTS_FILES, "7")

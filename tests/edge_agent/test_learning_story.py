@@ -15,8 +15,8 @@ from contract.learning import Sample
 from contract.manifest import ReleaseModel
 from contract.topics import Topics
 from edge_agent.config import AgentConfig, MqttConfig, SamplingConfig
-from edge_agent.interpreter import Interpreter
-from edge_agent.workers import ModelFiles
+from edge_agent.inference.interpreter import Interpreter
+from edge_agent.inference.workers import ModelFiles
 from tests.edge_agent.conftest import DATA
 from tests.edge_agent.running_agent import PATIENCE_S, configure, is_up, run_agent
 from tests.edge_agent.test_sources_story import Reader, draw

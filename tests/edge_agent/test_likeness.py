@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from edge_agent.likeness import hash_input
+from edge_agent.inference.likeness import hash_input
 
 
 def count_differences(one, other):

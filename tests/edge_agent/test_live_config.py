@@ -1,4 +1,4 @@
-"""Promises of edge_agent.live_config: a few settings change while the agent runs, wholly or not at all."""
+"""Promises of upkeep.live_config: a few settings change while the agent runs, wholly or not at all."""
 
 import json
 
@@ -10,7 +10,7 @@ from contract.topics import Topics
 from edge_agent import files
 from edge_agent.config import AgentConfig, InferenceConfig
 from edge_agent.events import MessageArrived
-from edge_agent.live_config import LIVE_KEYS, OVERRIDES, LiveConfig, merge
+from edge_agent.upkeep.live_config import LIVE_KEYS, OVERRIDES, LiveConfig, merge
 from tests.fakes.board import DEVICE, FakeClock
 from tests.fakes.broker import FakeBroker, FakeLink
 

@@ -1,4 +1,4 @@
-"""Promises of edge_agent.loaded_model, on real models in this process: every kind of input and output."""
+"""Promises of inference.loaded_model, on real models in this process: every kind of input and output."""
 
 import io
 from dataclasses import replace
@@ -10,7 +10,7 @@ from PIL import Image
 from contract.messages import MAX_IMAGE_BYTES
 from edge_agent.errors import RequestError
 from edge_agent.events import ARRAY, IMAGE, OBJECTS, RAW
-from edge_agent.loaded_model import LoadedModel
+from edge_agent.inference.loaded_model import LoadedModel
 from tests.edge_agent.conftest import DATA
 
 

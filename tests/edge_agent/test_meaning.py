@@ -4,7 +4,7 @@ import pytest
 from contract.artifacts import TensorSpec
 from edge_agent.errors import ModelError
 from edge_agent.events import CLASSES, OBJECTS, RAW
-from edge_agent.meaning import Meaning
+from edge_agent.inference.meaning import Meaning
 
 LABELS = ("a", "b", "c")
 

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
-from edge_agent.memory import Memory, Seen
-from tests.edge_agent.test_serving import PREDICTION
+from edge_agent.learning.memory import Memory, Seen
+from tests.edge_agent.test_server import PREDICTION
 
 
 def build(number, size=10):

@@ -1,4 +1,4 @@
-"""Promises of edge_agent.metrics: a page that Prometheus' own parser reads."""
+"""Promises of serving.metrics: a page that Prometheus' own parser reads."""
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -6,12 +6,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from contract.artifacts import TensorSpec
 from contract.messages import ModelVersion, Problem
 from edge_agent.events import IMAGE, InferenceAsked, WorkerReady
-from edge_agent.metrics import State, render
-from edge_agent.outbox import OutboxStats
-from edge_agent.predictor import Serving
-from edge_agent.runnable import RunnableModel
+from edge_agent.inference.predictor import Serving
+from edge_agent.inference.runnable_model import RunnableModel
+from edge_agent.outgoing.outbox import OutboxStats
+from edge_agent.serving.metrics import State, render
 from edge_agent.tally import SLOW, Tally
-from tests.edge_agent.test_serving import PREDICTION
+from tests.edge_agent.test_server import PREDICTION
 
 SPEC = TensorSpec("x", (1, 2), "uint8")
 SERVING = Serving(

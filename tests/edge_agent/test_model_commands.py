@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent import model_commands, orders
 from edge_agent.cli import main
+from edge_agent.commands import model_commands
 from edge_agent.lane import MAIN
 from edge_agent.lock import lock_folder
-from edge_agent.slots import Candidate, Slots
+from edge_agent.updates.slots import Candidate, Slots
+from edge_agent.upkeep import orders
 from tests.edge_agent.running_agent import PATIENCE_S, configure, run_agent
 from tests.edge_agent.test_updater import other_files
 from tests.fakes.board import Board

@@ -1,4 +1,4 @@
-"""Promises of edge_agent.mqtt_requests: what is asked over MQTT, and where the answer may go."""
+"""Promises of serving.mqtt_requests: what is asked over MQTT, and where the answer may go."""
 
 import base64
 import json
@@ -10,7 +10,7 @@ from contract.messages import Problem
 from contract.topics import Topics
 from edge_agent.config import AgentConfig
 from edge_agent.events import ARRAY, IMAGE, InferenceAsked, MessageArrived
-from edge_agent.mqtt_requests import MqttRequests
+from edge_agent.serving.mqtt_requests import MqttRequests
 from tests.edge_agent.test_publish_modes import predict
 from tests.fakes.board import DEVICE
 from tests.fakes.broker import FakeBroker, FakeLink

@@ -1,4 +1,4 @@
-"""Promises of edge_agent.operations, told with a whole agent, a real broker and mosquitto's own clients."""
+"""Promises of upkeep.operations, told with a whole agent, a real broker and mosquitto's own clients."""
 
 import json
 import shutil

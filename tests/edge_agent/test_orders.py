@@ -1,4 +1,4 @@
-"""Promises of edge_agent.orders: an order reaches the running agent once, and is answered."""
+"""Promises of upkeep.orders: an order reaches the running agent once, and is answered."""
 
 import threading
 
@@ -7,7 +7,7 @@ import pytest
 from contract.codec import encode
 from edge_agent import files
 from edge_agent.errors import RequestError, UnreachableError
-from edge_agent.orders import Order, OrderDesk, send_order
+from edge_agent.upkeep.orders import Order, OrderDesk, send_order
 
 
 class Agent(threading.Thread):

@@ -9,7 +9,7 @@ import pytest
 
 from edge_agent.config import OutboxConfig
 from edge_agent.errors import StorageError
-from edge_agent.outbox import Outbox
+from edge_agent.outgoing.outbox import Outbox
 
 TOPIC = "coral/board/prediction/http"
 ROOMY = OutboxConfig()
@@ -222,7 +222,7 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from edge_agent.config import OutboxConfig
-from edge_agent.outbox import Outbox
+from edge_agent.outgoing.outbox import Outbox
 
 outbox = Outbox(Path(sys.argv[1]), OutboxConfig(), time.monotonic)
 for number in range(10 ** 9):

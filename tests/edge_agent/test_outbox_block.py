@@ -2,7 +2,7 @@ import zlib
 
 import pytest
 
-from edge_agent.outbox_block import Row, cut, pack, unpack
+from edge_agent.outgoing.outbox_block import Row, cut, pack, unpack
 
 ROWS = [Row(1, "coral/board/prediction/http", b'{"v":1}' * 90, False), Row(2**40, "größe", b"", True)]
 

@@ -1,4 +1,4 @@
-"""Promises of edge_agent.predictor and edge_agent.resident: nobody who asks is forgotten."""
+"""Promises of inference.predictor and recovery.resident: nobody who asks is forgotten."""
 
 import math
 from dataclasses import replace
@@ -10,7 +10,7 @@ import pytest
 from contract.messages import Prediction, Problem
 from edge_agent.config import InferenceConfig
 from edge_agent.events import IMAGE, RAW, Classified, InferenceAsked
-from edge_agent.predictor import Predictor
+from edge_agent.inference.predictor import Predictor
 from tests.fakes.board import BOOT, DEVICE, Board
 from tests.fakes.publisher import tiny_files
 

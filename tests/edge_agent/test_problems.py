@@ -1,8 +1,8 @@
-"""Promises of edge_agent.problems: what is wrong now, told once when it begins."""
+"""Promises of upkeep.problems: what is wrong now, told once when it begins."""
 
 import pytest
 
-from edge_agent.problems import MAX_PROBLEMS, Problems
+from edge_agent.upkeep.problems import MAX_PROBLEMS, Problems
 from tests.fakes.board import BOOT, FakeClock
 
 

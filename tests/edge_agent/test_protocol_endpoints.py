@@ -1,4 +1,4 @@
-"""Promises of edge_agent.protocol_endpoints, asked of a whole agent with tritonclient and plain HTTP."""
+"""Promises of serving.protocol_endpoints, asked of a whole agent with tritonclient and plain HTTP."""
 
 import http.client
 import json
@@ -9,13 +9,13 @@ import pytest
 from contract import __version__
 from contract.artifacts import TensorSpec
 from contract.messages import ModelVersion, Problem
-from edge_agent.asking import Found
 from edge_agent.events import ARRAY, InferenceAsked, WorkerReady
-from edge_agent.predictor import Serving
-from edge_agent.protocol_endpoints import HEADER_LENGTH, ProtocolEndpoints
-from edge_agent.runnable import RunnableModel
+from edge_agent.inference.predictor import Serving
+from edge_agent.inference.runnable_model import RunnableModel
+from edge_agent.serving.asking import Found
+from edge_agent.serving.protocol_endpoints import HEADER_LENGTH, ProtocolEndpoints
 from tests.edge_agent.running_agent import configure, run_agent
-from tests.edge_agent.test_serving import PREDICTION
+from tests.edge_agent.test_server import PREDICTION
 
 PLACE = "/v2/models/tiny"
 

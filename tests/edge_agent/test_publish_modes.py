@@ -1,11 +1,11 @@
-"""Promises of edge_agent.publish_modes: rules that are told the time."""
+"""Promises of outgoing.publish_modes: rules that are told the time."""
 
 from typing import List, Optional
 
 import pytest
 
 from contract.messages import Candidate, DetectedObject, Latency, ModelVersion, Prediction
-from edge_agent.publish_modes import Mode, build_mode, labels_of
+from edge_agent.outgoing.publish_modes import Mode, build_mode, labels_of
 from edge_agent.source_config import SourceConfig
 
 BOX = (0.0, 0.0, 1.0, 1.0)

@@ -1,4 +1,4 @@
-"""Promises of edge_agent.publisher: numbers without gaps, and what is retained of a source."""
+"""Promises of outgoing.publisher: numbers without gaps, and what is retained of a source."""
 
 from dataclasses import replace
 from typing import Any, List, Optional
@@ -10,7 +10,7 @@ from contract.messages import NOT_PUBLISHED, Prediction
 from contract.topics import Topics
 from edge_agent.config import AgentConfig
 from edge_agent.events import ARRAY, IMAGE, InferenceAsked
-from edge_agent.publisher import MAX_IMAGE_BYTES, Publisher
+from edge_agent.outgoing.publisher import MAX_IMAGE_BYTES, Publisher
 from edge_agent.source_config import SourceConfig
 from tests.edge_agent.test_publish_modes import predict
 from tests.fakes.board import DEVICE, FakeClock

@@ -10,9 +10,10 @@ from typing import Any, Callable
 import pytest
 
 from contract.messages import Prediction
-from edge_agent import device_reset, ladder
 from edge_agent.config import InferenceConfig
 from edge_agent.events import ARRAY, InferenceAsked, WorkerReady
+from edge_agent.inference import device_reset
+from edge_agent.recovery import ladder
 from tests.edge_agent.recovering_agent import GATE_MS, PATIENCE_S, is_from, run_recovering
 from tests.fakes.faulty import INPUT, FaultyRuntime
 

@@ -1,4 +1,4 @@
-"""Promises of edge_agent.reporter that the way of a release does not show: when it has expired."""
+"""Promises of updates.reporter that the way of a release does not show: when it has expired."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Promises of edge_agent.resident: what it does about each fault, on a board with fake time and workers."""
+"""Promises of recovery.resident: what it does about each fault, on a board with fake time and workers."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 from contract.manifest import Rollout
 from contract.messages import Prediction, Problem
 from edge_agent.events import IMAGE, DeviceReset, InferenceAsked
-from edge_agent.host import SHARED
+from edge_agent.inference.host import SHARED
 from tests.fakes.board import FOUND, Board
 from tests.fakes.publisher import tiny_files
 

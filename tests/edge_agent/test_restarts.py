@@ -1,11 +1,11 @@
-"""Promises of edge_agent.restarts."""
+"""Promises of recovery.restarts."""
 
 from pathlib import Path
 
 import pytest
 
 from edge_agent.errors import StorageError
-from edge_agent.restarts import Restarts
+from edge_agent.recovery.restarts import Restarts
 
 
 def test_a_restart_is_remembered_by_the_next_process(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Promises of edge_agent.sampler, with a fake clock and a worker that is this test."""
+"""Promises of learning.sampler, with a fake clock and a worker that is this test."""
 
 from dataclasses import replace
 
@@ -8,9 +8,9 @@ from contract.learning import Feedback
 from contract.messages import Candidate, Problem
 from edge_agent.config import AgentConfig, SamplingConfig
 from edge_agent.events import IMAGE, InferenceAsked, Sampled, WorkerSampled
-from edge_agent.sampler import Sampler
+from edge_agent.learning.sampler import Sampler
 from edge_agent.tally import Tally
-from tests.edge_agent.test_serving import PREDICTION
+from tests.edge_agent.test_server import PREDICTION
 from tests.fakes.board import BOOT, FakeClock
 
 HARD = (Candidate("cat", 0, 0.4), Candidate("dog", 1, 0.3))

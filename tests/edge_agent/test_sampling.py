@@ -4,8 +4,8 @@ import pytest
 
 from contract.messages import Candidate, DetectedObject
 from edge_agent.config import SamplingConfig
-from edge_agent.sampling import Budget, Novelty, Spent, find_reason, measure_entropy
-from tests.edge_agent.test_serving import PREDICTION
+from edge_agent.learning.sampling import Budget, Novelty, Spent, find_reason, measure_entropy
+from tests.edge_agent.test_server import PREDICTION
 
 CONFIG = SamplingConfig(confidence=0.5, margin=0.1, entropy=0.9)
 DAY_S = 86_400.0

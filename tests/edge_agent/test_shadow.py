@@ -1,4 +1,4 @@
-"""Promises of edge_agent.shadow: it is compared, within its budget, and nobody ever hears its answers."""
+"""Promises of learning.shadow: it is compared, within its budget, and nobody ever hears its answers."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -8,10 +8,9 @@ import pytest
 from contract.messages import ModelVersion, Problem
 from edge_agent.config import ShadowConfig
 from edge_agent.events import IMAGE, InferenceAsked
-from edge_agent.shadow import Shadow
-from tests.edge_agent.test_serving import PREDICTION
+from edge_agent.learning.shadow import Shadow
+from tests.edge_agent.test_server import PREDICTION
 from tests.fakes.board import FakeClock
-
 
 SEEN = replace(PREDICTION, label="same")
 

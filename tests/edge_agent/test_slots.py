@@ -1,4 +1,4 @@
-"""Promises of edge_agent.slots."""
+"""Promises of updates.slots."""
 
 import hashlib
 from dataclasses import replace
@@ -10,7 +10,7 @@ from contract.codec import decode
 from contract.manifest import Envelope
 from contract.messages import Problem
 from edge_agent.errors import StorageError
-from edge_agent.slots import MAX_REMEMBERED, Candidate, Slot, Slots, SlotState
+from edge_agent.updates.slots import MAX_REMEMBERED, Candidate, Slot, Slots, SlotState
 from tests.fakes.publisher import Publisher, tiny_files
 
 SINCE = "2026-01-01T00:00:00.000Z"

@@ -5,7 +5,7 @@ import pytest
 from contract.messages import Problem
 from edge_agent.events import IMAGE, InferenceAsked
 from edge_agent.tally import BUCKETS_S, Histogram, Tally
-from tests.edge_agent.test_serving import PREDICTION
+from tests.edge_agent.test_server import PREDICTION
 
 
 class Fixture:

@@ -1,4 +1,4 @@
-"""Promises of edge_agent.telemetry: one retained document that says how the device is."""
+"""Promises of upkeep.telemetry: one retained document that says how the device is."""
 
 from dataclasses import replace
 
@@ -10,11 +10,11 @@ from contract.telemetry import ActiveProblem, ShadowResult, Telemetry
 from contract.topics import Topics
 from edge_agent.config import AgentConfig, TelemetryConfig
 from edge_agent.events import IMAGE, InferenceAsked
-from edge_agent.outbox import OutboxStats
+from edge_agent.outgoing.outbox import OutboxStats
 from edge_agent.sensors import Sensors
 from edge_agent.tally import Tally
-from edge_agent.telemetry import Telegraph
-from tests.edge_agent.test_serving import PREDICTION
+from edge_agent.upkeep.telemetry import Telegraph
+from tests.edge_agent.test_server import PREDICTION
 from tests.fakes.board import BOOT, DEVICE, FakeClock
 from tests.fakes.broker import FakeBroker, FakeLink
 

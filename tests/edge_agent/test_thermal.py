@@ -1,8 +1,8 @@
-"""Promises of edge_agent.thermal: the chip rests before its driver makes it."""
+"""Promises of inference.thermal: the chip rests before its driver makes it."""
 
 import pytest
 
-from edge_agent import thermal
+from edge_agent.inference import thermal
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Promises of edge_agent.thermometer."""
+"""Promises of recovery.thermometer."""
 
 import queue
 from pathlib import Path
@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from edge_agent import thermometer
 from edge_agent.events import HeatMeasured
+from edge_agent.recovery import thermometer
+from edge_agent.recovery.thermometer import Thermometer
 from edge_agent.sensors import Sensors
-from edge_agent.thermometer import Thermometer
 
 
 def test_the_temperature_is_told_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At once, then at intervals; None where the driver says nothing."""
     monkeypatch.setattr(thermometer, "_EVERY_S", 0.01)
-    told: "queue.Queue[Any]" = queue.Queue()
+    told: queue.Queue[Any] = queue.Queue()
     device = Thermometer(told.put, Sensors(tmp_path))
     device.start()
     assert told.get(timeout=10) == HeatMeasured(None)

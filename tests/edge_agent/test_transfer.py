@@ -1,4 +1,4 @@
-"""Promises of edge_agent.transfer."""
+"""Promises of updates.transfer."""
 
 import os
 import random
@@ -9,8 +9,8 @@ import pytest
 
 from contract.topics import Topics
 from edge_agent.errors import StorageError
-from edge_agent.slots import Slots
-from edge_agent.transfer import Transfer
+from edge_agent.updates.slots import Slots
+from edge_agent.updates.transfer import Transfer
 from tests.fakes.publisher import Publisher, tiny_files
 
 WINDOW = 4096

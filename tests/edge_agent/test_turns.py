@@ -1,8 +1,8 @@
-"""Promises of edge_agent.turns: models are changed seldom, and none waits for long."""
+"""Promises of inference.turns: models are changed seldom, and none waits for long."""
 
 import pytest
 
-from edge_agent.turns import ON_CHIP_BYTES, TURN_S, Load, Turns
+from edge_agent.inference.turns import ON_CHIP_BYTES, TURN_S, Load, Turns
 
 
 class Stage:

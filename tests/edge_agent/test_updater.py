@@ -1,4 +1,4 @@
-"""Promises of edge_agent.updater: releases, good and bad, on a board with fake time and workers."""
+"""Promises of updates.updater: releases, good and bad, on a board with fake time and workers."""
 
 import os
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Promises of edge_agent.verify."""
+"""Promises of updates.verify."""
 
 import base64
 import json
@@ -10,7 +10,7 @@ from contract.codec import encode
 from contract.manifest import RELEASE_TYPE, ROOT_TYPE, Role
 from contract.stamps import format_time
 from edge_agent.errors import TrustError
-from edge_agent.verify import Scope, Seen, load_root, verify_release
+from edge_agent.updates.verify import Scope, Seen, load_root, verify_release
 from tests.fakes.publisher import DAY_S, ISSUED_S, Publisher
 
 SCOPE = Scope("board-a", "stable", "coral-dev-board")

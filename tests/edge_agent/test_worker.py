@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge_agent import frames
-from edge_agent.frames import receive, send, send_socket
+from edge_agent.inference import frames
+from edge_agent.inference.frames import receive, send, send_socket
 
 MEMORY_BYTES = 512 * 1024 * 1024
 
@@ -25,7 +25,7 @@ class Program:
         self.control, theirs = socket.socketpair()
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "edge_agent.worker", str(theirs.fileno())],
+                [sys.executable, "-m", "edge_agent.inference.worker", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stderr=subprocess.DEVNULL,
             )

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent import workers
 from edge_agent.config import InferenceConfig
 from edge_agent.events import (
     ARRAY,
@@ -19,9 +18,10 @@ from edge_agent.events import (
     WorkerReady,
     WorkerTested,
 )
-from edge_agent.frames import read_event
-from edge_agent.host import Host
-from edge_agent.workers import ModelFiles, Worker
+from edge_agent.inference import workers
+from edge_agent.inference.frames import read_event
+from edge_agent.inference.host import Host
+from edge_agent.inference.workers import ModelFiles, Worker
 
 STAND_IN = Path(__file__).resolve().parent / "stand_in_worker.py"
 IMPATIENT = InferenceConfig(timeout_s=0.5, load_timeout_s=20)

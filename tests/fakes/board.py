@@ -9,16 +9,16 @@ from contract.messages import Candidate, GoldenResult, ModelReport, Prediction, 
 from contract.topics import Topics
 from edge_agent.clock import Clock
 from edge_agent.config import AgentConfig, UpdateConfig
-from edge_agent.downloader import Downloader
 from edge_agent.events import Classified, WorkerAnswered, WorkerFailed, WorkerReady, WorkerTested
-from edge_agent.host import SHARED
-from edge_agent.predictor import Predictor
-from edge_agent.publisher import Publisher as PredictionPublisher
-from edge_agent.reporter import Reporter
-from edge_agent.resident import Means, Resident
-from edge_agent.slots import Slots
-from edge_agent.updater import Updater
-from edge_agent.workers import ModelFiles
+from edge_agent.inference.host import SHARED
+from edge_agent.inference.predictor import Predictor
+from edge_agent.inference.workers import ModelFiles
+from edge_agent.outgoing.publisher import Publisher as PredictionPublisher
+from edge_agent.recovery.resident import Means, Resident
+from edge_agent.updates.downloader import Downloader
+from edge_agent.updates.reporter import Reporter
+from edge_agent.updates.slots import Slots
+from edge_agent.updates.updater import Updater
 from tests.fakes.broker import FakeBroker, FakeLink
 from tests.fakes.publisher import DAY_S, ISSUED_S, Publisher, tiny_files
 

@@ -1,0 +1,1 @@
+"""What `edge-agent` does beside running: classify, detect, models."""

@@ -1,0 +1,1 @@
+"""From bytes to labels: the process that runs a model, and who hands it its work."""

@@ -1,0 +1,1 @@
+"""What the next round learns from: hard examples, feedback, a model on probation."""

@@ -1,0 +1,1 @@
+"""What happens when a model ails: notice it, climb the ladder, answer from the CPU meanwhile."""

@@ -1,0 +1,1 @@
+"""Answers clients here on the board: HTTP, the Open Inference Protocol, requests over MQTT."""

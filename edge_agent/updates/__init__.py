@@ -1,0 +1,1 @@
+"""How a release gets in: fetched, checked, tried, switched to, or refused."""

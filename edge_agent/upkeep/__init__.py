@@ -1,0 +1,1 @@
+"""For the people who look after a board: problems, telemetry, settings, Home Assistant."""
