@@ -15,7 +15,7 @@ HOMES = {
     ("edge_agent", "paho"): {"link"},
     ("edge_agent", "nacl"): {"verify"},
     ("edge_agent", "PIL"): {"images"},
-    ("edge_agent", "bottle"): {"serving"},
+    ("edge_agent", "bottle"): {"server"},
     ("edge_agent", "tflite_runtime"): {"interpreter"},
     ("edge_agent", "ai_edge_litert"): {"interpreter"},
     ("edge_agent", "tensorflow"): {"interpreter"},
@@ -41,7 +41,7 @@ def imported(path: Path) -> Iterator[str]:
 @pytest.mark.parametrize(("package", "library"), sorted(HOMES))
 def test_a_foreign_library_has_one_home(package: str, library: str) -> None:
     """Its errors are translated there, and it can be replaced there."""
-    users = {path.stem for path in (ROOT / package).glob("*.py") if library in imported(path)}
+    users = {path.stem for path in (ROOT / package).rglob("*.py") if library in imported(path)}
     assert users == HOMES[package, library]
 
 
