@@ -59,7 +59,7 @@ class InferenceConfig(Record):
     top_k: int = rule(Integer(1, 100), default=3)
     min_score: float = rule(Number(0, 1), default=0.1)
     queue: int = rule(Integer(1, 10000), default=64)
-    timeout_s: float = rule(Number(0.1, 600), default=2)
+    timeout_s: float = rule(Number(0.1, 600), default=1.8)
     load_timeout_s: float = rule(Number(1, 600), default=60)
     worker_memory_bytes: int = rule(Integer(64 * _MIB), default=768 * _MIB)
     max_pixels: int = rule(Integer(1024, 100_000_000), default=16_000_000)
@@ -125,9 +125,12 @@ class ModelConfig(Record):
 
 @dataclass(frozen=True)
 class ShadowConfig(Record):
-    """A model that is only compared with the main one: its channel, its share of the inputs, its budget."""
+    """A model that is only compared with the main one: its channel, its share of the inputs, its budget.
 
-    channel: str = rule(Text(NAME_PATTERN))
+    Without a channel it is the CPU model of the release that the Edge TPU runs.
+    """
+
+    channel: Optional[str] = rule(Maybe(Text(NAME_PATTERN)), default=None)
     share: float = rule(Number(0, 1), default=0.1)
     max_latency_ms: float = rule(Number(1, 60_000), default=500)
     max_temp_c: float = rule(Number(0, 120), default=80)
@@ -167,7 +170,12 @@ class AgentConfig(Record):
         if SHADOW in self.models:
             raise MessageError(f"models.{SHADOW}: the shadow model is called so, take another name")
         channels = [self.channel, *(model.channel for model in self.models.values())]
-        channels += [self.shadow.channel] if self.shadow else []
+        if self.shadow is not None and self.shadow.channel is not None:
+            channels.append(self.shadow.channel)
+        elif self.shadow is not None and self.edgetpu is None:
+            raise MessageError(
+                "shadow.channel is missing: only with an Edge TPU can its CPU model be compared"
+            )
         if len(set(channels)) < len(channels):
             raise MessageError(f"every model needs a channel of its own, got {', '.join(channels)}")
         for name, source in self.sources.items():

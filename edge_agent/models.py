@@ -3,7 +3,7 @@
 import functools
 import math
 from dataclasses import replace
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, Iterable, List, Optional, TypeVar, Union
 
 from contract.manifest import Root
 from contract.messages import Prediction, Problem
@@ -23,17 +23,19 @@ from edge_agent.events import (
     WorkerTested,
 )
 from edge_agent.inference.pool import WorkerPool
-from edge_agent.inference.predictor import Publish, Serving
+from edge_agent.inference.predictor import Predictor, Publish, Serving
 from edge_agent.inference.turns import Turns
 from edge_agent.inference.workers import ModelFiles, Worker
 from edge_agent.lane import MAIN, Lane
 from edge_agent.learning.shadow import Shadow
+from edge_agent.learning.twin import Twin
 from edge_agent.link import Link
 from edge_agent.recovery.resident import Means
 from edge_agent.recovery.thermometer import Thermometer
 from edge_agent.sensors import Sensors, read_temperatures
 
 Handler = Callable[[Any], None]
+T = TypeVar("T")
 
 
 class Models:
@@ -98,14 +100,19 @@ class Models:
         }
         self.main = self.lanes[MAIN]
         self._by_order = {topics.channel_desired(lane.channel): lane for lane in self.lanes.values()}
+        self._twin: Optional[Twin] = None
+        if config.shadow is not None and config.shadow.channel is None:
+            predictor = Predictor(config, boot, clock, _ignore)
+            self._twin = Twin(self.main.slots, clock, predictor, self._start_worker)
         self._shadow = self._open_shadow(config.shadow, on_disagreement)
+        everyone: List[Union[Lane, Twin]] = [*self.lanes.values(), *([self._twin] if self._twin else [])]
         self.handlers: Dict[type, Handler] = {
-            WorkerReady: self._tell(Lane.ready),
-            WorkerTested: self._tell(Lane.tested),
-            WorkerAnswered: self._tell(Lane.answered),
-            WorkerFailed: self._tell(Lane.failed),
-            HeatMeasured: self._tell(Lane.heat),
-            DeviceReset: self._tell(Lane.device_reset),
+            WorkerReady: _tell(everyone, lambda each, event: each.ready(event)),
+            WorkerTested: _tell(self.lanes.values(), lambda each, event: each.tested(event)),
+            WorkerAnswered: _tell(everyone, lambda each, event: each.answered(event)),
+            WorkerFailed: _tell(everyone, lambda each, event: each.failed(event)),
+            HeatMeasured: _tell(self.lanes.values(), lambda each, event: each.heat(event)),
+            DeviceReset: _tell(self.lanes.values(), lambda each, event: each.device_reset(event)),
         }
 
     @property
@@ -145,6 +152,8 @@ class Models:
         """Do what time demands."""
         for lane in self.lanes.values():
             lane.tick()
+        if self._twin is not None:
+            self._twin.tick()
 
     def rest_s(self) -> float:
         """Return how long until `tick` is needed at the latest."""
@@ -203,20 +212,11 @@ class Models:
         return Shadow(
             config,
             main=self.main.predictor,
-            shadow=self.lanes[SHADOW].predictor,
+            shadow=(self._twin or self.lanes[SHADOW]).predictor,
             clock=self._clock,
             read_temperature=_read_hottest,
             on_disagreement=on_disagreement,
         )
-
-    def _tell(self, step: Callable[[Lane, Any], None]) -> Handler:
-        """Return a handler that offers an event to every lane; each ignores other lanes' workers."""
-
-        def handle(event: Any) -> None:
-            for lane in self.lanes.values():
-                step(lane, event)
-
-        return handle
 
 
 def _split(config: AgentConfig) -> Dict[str, AgentConfig]:
@@ -224,10 +224,20 @@ def _split(config: AgentConfig) -> Dict[str, AgentConfig]:
     alone = replace(config, models={}, shadow=None, sources={})
     found = {MAIN: alone}
     found.update({name: replace(alone, channel=model.channel) for name, model in config.models.items()})
-    if config.shadow is not None:
+    if config.shadow is not None and config.shadow.channel is not None:
         # It never takes the Edge TPU from those that answer.
         found[SHADOW] = replace(alone, channel=config.shadow.channel, edgetpu=None)
     return found
+
+
+def _tell(everyone: Iterable[T], step: Callable[[T, Any], None]) -> Handler:
+    """Return a handler that offers an event to all of them; each ignores what is about another's workers."""
+
+    def handle(event: Any) -> None:
+        for each in everyone:
+            step(each, event)
+
+    return handle
 
 
 def _read_hottest() -> Optional[float]:

@@ -10,7 +10,14 @@ from typing import Any, Callable, Iterator, List, Optional, Union
 from contract.manifest import SelfTest
 from contract.messages import Prediction, Problem
 from edge_agent.agent import Agent
-from edge_agent.config import AgentConfig, HttpConfig, InferenceConfig, MqttConfig
+from edge_agent.config import (
+    AgentConfig,
+    HttpConfig,
+    InferenceConfig,
+    MqttConfig,
+    SamplingConfig,
+    ShadowConfig,
+)
 from edge_agent.errors import ModelError
 from edge_agent.events import ARRAY, InferenceAsked, StopAsked
 from tests.edge_agent.running_agent import take_free_port
@@ -57,7 +64,10 @@ class RecoveringAgent:
 
 @contextlib.contextmanager
 def run_recovering(
-    folder: Path, is_compiled: bool = True, inference: Optional[InferenceConfig] = None
+    folder: Path,
+    is_compiled: bool = True,
+    inference: Optional[InferenceConfig] = None,
+    shadow: Optional[ShadowConfig] = None,
 ) -> Iterator[RecoveringAgent]:
     """Install a release in `folder`, and run an agent that answers with it until the block is left."""
     board = Board(folder, edgetpu=":0")
@@ -71,6 +81,8 @@ def run_recovering(
         mqtt=MqttConfig(port=take_free_port(), reconnect_min_s=60),
         http=HttpConfig(enabled=False),
         inference=inference or InferenceConfig(),
+        shadow=shadow,
+        sampling=SamplingConfig(enabled=shadow is not None),
     )
     running = RecoveringAgent(Agent(config, board.publisher.root))
     running.thread.start()

@@ -10,7 +10,7 @@ import pytest
 from tests.house.conftest import ROOT
 
 PACKAGES = ["contract", "cloud_train", "quantize", "deploy", "edge_agent", "host_cli"]
-MODULES = [path for package in PACKAGES for path in sorted((ROOT / package).glob("*.py"))]
+MODULES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 HOMES = {
     ("edge_agent", "paho"): {"link"},
     ("edge_agent", "nacl"): {"verify"},

@@ -97,6 +97,8 @@ class Interpreter(_Faulty):
             time.sleep(SLOW_S)
         elif fault == "nan":
             self._output[:] = np.nan
+        elif fault == "wrong":
+            self._output = np.roll(self._output, 1)
 
     def _find_fault(self) -> str:
         broken: Dict[str, _Faulty] = {"interpreter": self, "process": _process}
