@@ -306,7 +306,7 @@ def test_the_agents_own_hold_on_the_edge_tpu_is_fine(patient: Patient) -> None:
     patient.put("dev/apex_0", "")
     patient.put("sys/class/apex/apex_0/is_device_owned", "1")
     patient.put("sys/class/apex/apex_0/device_owner", "812")
-    patient.put("proc/812/cmdline", "python3\0-m\0edge_agent.worker\0" + "7\0")
+    patient.put("proc/812/cmdline", "python3\0-m\0edge_agent.inference.worker\0" + "7\0")
     patient.configure('edgetpu = ":0"')
     assert patient.find()["tpu owner"].level == OK
     patient.put("proc/812/cmdline", "python3\0demo.py\0")
