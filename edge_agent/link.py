@@ -20,6 +20,8 @@ from edge_agent.events import Connected, Delivered, Disconnected, MessageArrived
 from edge_agent.mailbox import Mailbox
 
 _log = logging.getLogger(__name__)
+# A payload, its topic of at most 64 KiB, and MQTT 5 properties.
+_MAX_PACKET_BYTES = MAX_PAYLOAD_BYTES + 128 * 1024
 _MAX_FILTERS = 8
 _CONNECT_TIMEOUT_S = 10.0
 _GOODBYE_S = 2.0
@@ -134,7 +136,7 @@ class Link:
         return "connection lost"
 
     def _build_client(self) -> mqtt.Client:
-        client = mqtt.Client(
+        client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=self._client_id,
             clean_session=None if self._is_v5 else True,
@@ -194,6 +196,19 @@ class Link:
                 correlation=getattr(properties, "CorrelationData", b""),
             )
         )
+
+
+class _Client(mqtt.Client):
+    """paho takes memory for whatever the broker announces; here too large a packet ends the connection.
+
+    With MQTT 5 the broker knows our limit and does not even send it.
+    """
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        if bufsize > _MAX_PACKET_BYTES:
+            _log.warning("the broker sends a packet of %d bytes: connection closed", bufsize)
+            raise ConnectionError("packet too large")
+        return super()._sock_recv(bufsize)
 
 
 def _acknowledge(client: mqtt.Client, message: mqtt.MQTTMessage) -> None:

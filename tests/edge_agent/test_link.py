@@ -1,9 +1,12 @@
 """Promises of edge_agent.link that a whole agent's stories do not show."""
 
 import socket
+import subprocess
+
+import pytest
 
 from edge_agent.config import MqttConfig
-from edge_agent.events import Connected, MessageArrived, SubscriptionAnswered
+from edge_agent.events import Connected, Disconnected, MessageArrived, SubscriptionAnswered
 from edge_agent.link import Link
 from edge_agent.mailbox import Mailbox
 
@@ -38,3 +41,27 @@ def test_only_the_device_itself_leaves_a_last_will(broker) -> None:
     listener.stop()
     assert isinstance(first, MessageArrived)
     assert (first.topic, first.payload) == ("coral/present/status", b"offline")
+
+
+@pytest.mark.parametrize("is_v5", [True, False])
+def test_a_packet_that_is_too_large_is_not_taken_in(broker, is_v5: bool) -> None:
+    """An MQTT 5 broker keeps it to itself; from an older one the connection is closed, and made anew."""
+    port = broker()
+    mailbox = Mailbox(8)
+    link = Link(MqttConfig(port=port, reconnect_min_s=0.1), "board-a", mailbox)
+    link._is_v5 = is_v5
+    link.start()
+    assert isinstance(mailbox.get(WITHIN_S), Connected)
+    link.subscribe(["coral/board-a/infer"])
+    assert isinstance(mailbox.get(WITHIN_S), SubscriptionAnswered)
+    for size in (8 * 1024 * 1024, 5):
+        command = ["mosquitto_pub", "-p", str(port), "-q", "1", "-t", "coral/board-a/infer", "-s"]
+        subprocess.run(command, input=b"x" * size, check=True)
+        if size > 5 and not is_v5:
+            assert isinstance(mailbox.get(WITHIN_S), Disconnected)
+            assert isinstance(mailbox.get(WITHIN_S), Connected)
+            link.subscribe(["coral/board-a/infer"])
+            assert isinstance(mailbox.get(WITHIN_S), SubscriptionAnswered)
+    message = mailbox.get(WITHIN_S)
+    link.stop()
+    assert isinstance(message, MessageArrived) and message.payload == b"xxxxx"
