@@ -10,15 +10,10 @@ from contract.topics import Topics
 from edge_agent.clock import Clock
 from edge_agent.config import AgentConfig, UpdateConfig
 from edge_agent.events import Classified, WorkerAnswered, WorkerFailed, WorkerReady, WorkerTested
-from edge_agent.inference.host import SHARED
-from edge_agent.inference.predictor import Predictor
 from edge_agent.inference.workers import ModelFiles
+from edge_agent.lane import MAIN, Lane
 from edge_agent.outgoing.publisher import Publisher as PredictionPublisher
-from edge_agent.recovery.resident import Means, Resident
-from edge_agent.updates.downloader import Downloader
-from edge_agent.updates.reporter import Reporter
-from edge_agent.updates.slots import Slots
-from edge_agent.updates.updater import Updater
+from edge_agent.recovery.resident import Means
 from tests.fakes.broker import FakeBroker, FakeLink
 from tests.fakes.publisher import DAY_S, ISSUED_S, Publisher, tiny_files
 
@@ -87,33 +82,22 @@ class Board:
         self.predictions: List[Prediction] = []
         self.resets = 0
         self.restarts: List[Problem] = []
-        self.slots = slots = Slots(Path(config.state_dir))
         publisher = PredictionPublisher(config, link=link, clock=clock, keep=self.predictions.append)
-        self.predictor = Predictor(config, BOOT, clock, publisher.publish)
-        root = self.publisher.root
-        self.reporter = Reporter(config, root=root, slots=slots, link=link, clock=clock)
-        self.downloader = Downloader(config, slots=slots, link=link, clock=clock, reporter=self.reporter)
-        self.updater = Updater(
+        self.lane = lane = Lane(
             config,
-            root=root,
-            slots=slots,
+            MAIN,
+            root=self.publisher.root,
+            link=link,
             clock=clock,
-            downloader=self.downloader,
-            reporter=self.reporter,
-            predictor=self.predictor,
-            start_worker=self._start_worker,
-        )
-        self.resident = Resident(
-            config,
-            slots=slots,
-            clock=clock,
-            predictor=self.predictor,
-            reporter=self.reporter,
+            boot=BOOT,
+            publish=publisher.publish,
+            may_start=lambda: True,
             means=Means(self._start_worker, self._reset_device, self.restarts.append),
         )
-        self.resident.start()
-        self.updater.resume()
-        self.updater.tick()
+        self.slots, self.predictor = lane.slots, lane.predictor
+        self.reporter, self.updater, self.resident = lane.reporter, lane.updater, lane._resident
+        lane.start()
+        lane.tick()
 
     def _start_worker(self, files: ModelFiles) -> FakeWorker:
         self.workers.append(FakeWorker(len(self.workers) + 1, files))
@@ -163,30 +147,25 @@ class Board:
             model = self.publisher.manifest().model
             self.publisher.sequence -= 1
         event = WorkerReady(self.workers[worker].number, "fake 1.0", "cpu", model.inputs, model.outputs)
-        if not self.updater.ready(event):
-            self.resident.ready(event)
+        self.lane.ready(event)
 
     def tested(self, result: GoldenResult = GOOD) -> None:
         """The newest worker has run the golden samples."""
-        self.updater.tested(WorkerTested(self.workers[-1].number, result))
+        self.lane.tested(WorkerTested(self.workers[-1].number, result))
 
     def worker_fails(self, worker: int = -1, code: str = "worker_died") -> None:
         """A worker is gone."""
         number = self.workers[worker].number
         event = WorkerFailed(number, Problem(code, "it died"))
         self.workers[worker].is_running = False
-        was_serving = self.predictor.lost(number, by_itself=code != SHARED)
-        if not self.updater.failed(event):
-            self.resident.failed(event, was_serving)
-        self.resident.tick()
+        self.lane.failed(event)
+        self.lane.tick()
 
     def answer(self, worker: int = -1, result: Union[Classified, Problem] = FOUND) -> None:
         """A worker answers the job that it was given last."""
         fake = self.workers[worker]
-        event = WorkerAnswered(fake.number, fake.jobs[-1][0], result)
-        self.resident.answered(event)
-        self.predictor.answered(event)
-        self.resident.tick()
+        self.lane.answered(WorkerAnswered(fake.number, fake.jobs[-1][0], result))
+        self.lane.tick()
 
     def install(self, **changes: object) -> bytes:
         """Bring a release all the way in."""
@@ -199,5 +178,4 @@ class Board:
     def pass_time(self, seconds: float) -> None:
         """Let time pass and the loop tick once."""
         self.clock.monotonic += seconds
-        self.resident.tick()
-        self.updater.tick()
+        self.lane.tick()
