@@ -159,8 +159,9 @@ def wait_until_it_answers(client: Client) -> None:
 
 def family(pid: int) -> list[int]:
     """Return a process and all its descendants."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
-    return [pid, *(one for child in children for one in family(int(child)))]
+    # Each thread has children of its own: the kernel lists a process under the thread that started it.
+    lists = [path.read_text(encoding="ascii") for path in Path(f"/proc/{pid}/task").glob("*/children")]
+    return [pid, *(one for found in lists for child in found.split() for one in family(int(child)))]
 
 
 def memory_mib(pid: int) -> float:

@@ -8,9 +8,8 @@ import base64
 import binascii
 import dataclasses
 import functools
-import math
 import re
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Type, TypeVar
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Type, TypeVar
 
 from contract.errors import MessageError
 
@@ -80,11 +79,7 @@ class Integer(Rule):
 
     def check(self, value: Any, where: str) -> None:
         """Refuse other types (also true and false) and numbers out of range."""
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int)
-            or not self._minimum <= value <= self._maximum
-        ):
+        if not _is_number(value, int) or not self._minimum <= value <= self._maximum:
             raise wrong(where, f"a whole number from {self._minimum} to {self._maximum}", value)
 
     def schema(self) -> Dict[str, Any]:
@@ -100,8 +95,8 @@ class Number(Rule):
 
     def check(self, value: Any, where: str) -> None:
         """Refuse other types, NaN, infinities and numbers out of range."""
-        good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        if not good or not self._minimum <= value <= self._maximum:
+        # NaN is in no range, and every range ends before infinity.
+        if not _is_number(value, (float, int)) or not self._minimum <= value <= self._maximum:
             raise wrong(where, f"a number from {self._minimum} to {self._maximum}", value)
 
     def dump(self, value: Any) -> Any:
@@ -306,18 +301,35 @@ class Record:
     """Base of every frozen dataclass that crosses a border. Making one checks it."""
 
     def __post_init__(self) -> None:
+        values = self.__dict__
         for entry in _fields(self.__class__):
-            entry.rule.check(getattr(self, entry.name), entry.name)
+            entry.check(values[entry.name], entry.name)
+
+
+def change(record: R, **values: Any) -> R:
+    """Return a copy with other values. Only those are checked: the others have been.
+
+    Not for records whose fields depend on each other: `dataclasses.replace` checks these too.
+
+    Raises:
+        MessageError: a value is not what its rule says.
+    """
+    copy = object.__new__(record.__class__)
+    for entry in _fields(record.__class__):
+        if entry.name in values:
+            entry.check(values[entry.name], entry.name)
+        copy.__dict__[entry.name] = values.get(entry.name, record.__dict__[entry.name])
+    return copy
 
 
 def dump_record(record: Record) -> Dict[str, Any]:
     """Return the record's fields as JSON types, in the order of their declaration."""
-    found = {}
+    found, values = {}, record.__dict__
     for entry in _fields(record.__class__):
-        value = getattr(record, entry.name)
+        value = values[entry.name]
         if entry.omit and value == entry.default:
             continue
-        found[entry.name] = entry.rule.dump(value)
+        found[entry.name] = value if entry.dump is None else entry.dump(value)
     return found
 
 
@@ -353,12 +365,17 @@ def build_schema(kind: Type[Record], document: bool = False) -> Dict[str, Any]:
 
 
 class _Field(NamedTuple):
-    """What a record says about one of its fields; `default` is MISSING if the key is required."""
+    """What a record says about one of its fields.
+
+    `default` is MISSING if the key is required, `dump` None if JSON takes the value as it is.
+    """
 
     name: str
     rule: Rule
     omit: bool
     default: Any
+    check: Callable[[Any, str], None]
+    dump: Optional[Callable[[Any], Any]]
 
 
 def _fields(kind: Any) -> Tuple[_Field, ...]:
@@ -368,16 +385,24 @@ def _fields(kind: Any) -> Tuple[_Field, ...]:
 @functools.lru_cache(maxsize=None)
 def _read_fields(kind: Any) -> Tuple[_Field, ...]:
     # Each prediction makes several records; what dataclasses tell about them does not change.
-    return tuple(
-        _Field(entry.name, entry.metadata[_RULE], entry.metadata[_OMIT], _default(entry))
-        for entry in dataclasses.fields(kind)
-    )
+    return tuple(_read_field(entry) for entry in dataclasses.fields(kind))
+
+
+def _read_field(entry: Any) -> _Field:
+    rule_ = entry.metadata[_RULE]
+    dump = None if rule_.__class__.dump is Rule.dump else rule_.dump
+    return _Field(entry.name, rule_, entry.metadata[_OMIT], _default(entry), rule_.check, dump)
 
 
 def _default(entry: Any) -> Any:
     if entry.default_factory is not dataclasses.MISSING:
         return entry.default_factory()
     return entry.default
+
+
+def _is_number(value: Any, kinds: Any) -> bool:
+    """Say whether a value is of one of these types; true and false are no numbers."""
+    return isinstance(value, kinds) and value is not True and value is not False
 
 
 def _refuse_surrogates(value: str, where: str) -> None:

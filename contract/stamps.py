@@ -1,9 +1,10 @@
 """How times and ids are spelled on the wire. Clock and randomness are the caller's."""
 
+import base64
 import datetime
 import re
 
-_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_TO_CROCKFORD = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", b"0123456789ABCDEFGHJKMNPQRSTVWXYZ")
 _TIME = re.compile(r"^(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,6}))?Z$")
 _EPOCH = datetime.datetime(1970, 1, 1)
 
@@ -42,5 +43,7 @@ def build_ulid(seconds: float, randomness: bytes) -> str:
     """
     if len(randomness) != 10:
         raise ValueError(f"a ULID needs 10 random bytes, got {len(randomness)}")
-    number = ((max(0, int(seconds * 1000)) & (2**48 - 1)) << 80) | int.from_bytes(randomness, "big")
-    return "".join(_CROCKFORD[(number >> shift) & 31] for shift in range(125, -1, -5))
+    milliseconds = max(0, int(seconds * 1000)) & (2**48 - 1)
+    # Base32 takes 20 bytes at a time: of its 32 characters the last 26 spell 130 bits, the first two 0.
+    spelled = base64.b32encode(bytes(4) + milliseconds.to_bytes(6, "big") + randomness)[6:]
+    return spelled.translate(_TO_CROCKFORD).decode("ascii")

@@ -4,14 +4,14 @@ import logging
 import platform
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, Optional, Tuple, Union
 
 from contract import __version__
 from contract.codec import decode, encode
 from contract.errors import MessageError
 from contract.learning import Feedback, Sample
 from contract.manifest import Root
-from contract.messages import MAX_IMAGE_BYTES, DeviceInfo, Prediction
+from contract.messages import MAX_IMAGE_BYTES, DeviceInfo, Prediction, Problem
 from contract.stamps import format_time
 from contract.topics import OFFLINE, ONLINE, Topics
 from edge_agent.clock import Clock
@@ -28,8 +28,10 @@ from edge_agent.events import (
     RestartAsked,
     StopAsked,
     SubscriptionAnswered,
+    WorkerAnswered,
     WorkerSampled,
 )
+from edge_agent.inference.host import Host
 from edge_agent.learning.memory import Seen
 from edge_agent.learning.sampler import Sampler
 from edge_agent.link import Link
@@ -50,6 +52,9 @@ from edge_agent.upkeep.operations import Operations
 
 _log = logging.getLogger(__name__)
 _TICK_S = 0.25
+# What a client waits for goes before our notes about it, which are then made for many at once.
+_ON_THE_WAY = (InferenceAsked, WorkerAnswered, Delivered)
+_NOTES_S = 0.02
 _MAILBOX_ROOM = 64
 
 
@@ -61,7 +66,20 @@ class Agent:
         models: everything that answers.
     """
 
-    def __init__(self, config: AgentConfig, root: Root, clock: Optional[Clock] = None) -> None:
+    def __init__(
+        self, config: AgentConfig, root: Root, clock: Optional[Clock] = None, spare: Optional[Host] = None
+    ) -> None:
+        """Build every room.
+
+        Args:
+            config: the settings.
+            root: the root of trust.
+            clock: the time.
+            spare: an inference process that was started while this program was still being imported.
+
+        Raises:
+            AgentError: the state folder, the HTTP token or the configuration cannot be used.
+        """
         self._clock = clock = clock or Clock()
         self._topics = Topics(config.mqtt.base)
         self._boot = clock.new_id()
@@ -83,6 +101,7 @@ class Agent:
             publish=self._publisher.publish,
             on_disagreement=lambda prediction: self._sampler.disagreed(prediction),
             post=self.mailbox.put,
+            spare=spare,
         )
         self._sampler = Sampler(
             config,
@@ -117,6 +136,7 @@ class Agent:
             tally=self._tally,
         )
         self._http = ""
+        self._due_s = 0.0
         self._handlers: Dict[type, Callable[[Any], None]] = {
             **models.handlers,
             InferenceAsked: self._ask,
@@ -146,7 +166,7 @@ class Agent:
                     raise ModelError(problem.code, problem.message, problem.hint)
                 if event is not None:
                     self._handle(event)
-                self._tick()
+                self._tick_if_due(event)
         finally:
             self._stop()
 
@@ -162,14 +182,24 @@ class Agent:
         self._handlers[type(event)](event)
 
     def _ask(self, asked: InferenceAsked) -> None:
-        asked = self._sampler.watch(self._tally.watch(asked))
-        if asked.top_k is None:
-            asked = replace(asked, top_k=self._config.inference.top_k)
-        self.models.ask(asked)
+        def answer(result: Union[Prediction, Problem]) -> None:
+            self._tally.count(asked.source, result)
+            asked.answer(result)
+            self._sampler.see(asked, result)
+
+        top_k = asked.top_k or self._config.inference.top_k
+        self.models.ask(asked._replace(top_k=top_k, answer=answer))
 
     def _patience_s(self) -> float:
         """Return how long the loop may wait for an event."""
-        return min(_TICK_S, self.models.rest_s())
+        return max(0.0, min(self._due_s - self._clock.monotonic_s(), self.models.rest_s()))
+
+    def _tick_if_due(self, event: Optional[Event]) -> None:
+        now_s = self._clock.monotonic_s()
+        self._due_s = min(self._due_s, now_s + (_NOTES_S if isinstance(event, _ON_THE_WAY) else 0.0))
+        if now_s >= self._due_s:
+            self._due_s = now_s + _TICK_S
+            self._tick()
 
     def _tick(self) -> None:
         self.models.tick()

@@ -51,6 +51,11 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from edge_agent.inference.host import Host
+
+    # It imports the model's runtime while we import the rest. It ends with us, whatever happens.
+    spare = Host()
+    spare.prepare()
     from edge_agent.agent import Agent
     from edge_agent.config import load
     from edge_agent.events import StopAsked
@@ -58,7 +63,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
     config = load(Path(arguments.config))
     root = load_root(_read(Path(config.root)))
-    agent = Agent(config, root)
+    agent = Agent(config, root, spare=spare)
 
     def stop(_number: int, _frame: Any) -> None:
         agent.mailbox.put(StopAsked())

@@ -1,7 +1,7 @@
 """What may stand in the agent's queue. Threads put events there; only the loop acts on them."""
 
 from dataclasses import dataclass, field
-from typing import Callable, Optional, Tuple, Union
+from typing import Callable, NamedTuple, Optional, Tuple, Union
 
 from contract.artifacts import TensorSpec
 from contract.learning import Feedback
@@ -19,8 +19,7 @@ def _ignore(_output: bytes) -> None:
     """Most clients want labels, not the model's raw output."""
 
 
-@dataclass(frozen=True)
-class InferenceAsked:
+class InferenceAsked(NamedTuple):
     """Somebody wants a prediction.
 
     Attributes:
@@ -38,12 +37,12 @@ class InferenceAsked:
     """
 
     kind: str
-    payload: bytes = field(repr=False)
+    payload: bytes
     source: str
     arrived_s: float
-    answer: Answer = field(repr=False)
+    answer: Answer
     top_k: Optional[int] = None
-    on_output: Callable[[bytes], None] = field(default=_ignore, repr=False)
+    on_output: Callable[[bytes], None] = _ignore
     model: str = ""
     takes_raw: bool = False
 

@@ -22,6 +22,7 @@ from edge_agent.events import (
     WorkerReady,
     WorkerTested,
 )
+from edge_agent.inference.host import Host
 from edge_agent.inference.pool import WorkerPool
 from edge_agent.inference.predictor import Predictor, Publish, Serving
 from edge_agent.inference.turns import Turns
@@ -59,6 +60,7 @@ class Models:
         publish: Publish,
         on_disagreement: Callable[[Prediction], None],
         post: Callable[[Any], None],
+        spare: Optional[Host] = None,
     ) -> None:
         """Open every lane's folder.
 
@@ -71,6 +73,7 @@ class Models:
             publish: takes every prediction but the shadow's, and returns it as its asker shall have it.
             on_disagreement: takes the main model's prediction when the shadow model saw something else.
             post: takes events, from other threads; must not block.
+            spare: a prepared inference process.
 
         Raises:
             StorageError: a folder cannot be used.
@@ -80,7 +83,7 @@ class Models:
         self._topics = topics = Topics(config.mqtt.base)
         self._clock = clock
         self._post = post
-        self.pool = WorkerPool(post)
+        self.pool = WorkerPool(post, spare=spare)
         self._thermometer = Thermometer(post, Sensors())
         self._turns = Turns()
         means = Means(self._start_worker, self.pool.reset_device, lambda why: post(RestartAsked(why)))

@@ -3,11 +3,9 @@
 import bisect
 import collections
 import threading
-from dataclasses import replace
 from typing import Callable, Counter, Deque, Dict, List, NamedTuple, Optional, Tuple, Union
 
 from contract.messages import Prediction, Problem
-from edge_agent.events import InferenceAsked
 
 OK = "ok"
 NO_BACKEND = "none"
@@ -88,14 +86,22 @@ class Tally:
         self._problem: Optional[Problem] = None
         self._problem_s = 0.0
 
-    def watch(self, asked: InferenceAsked) -> InferenceAsked:
-        """Return the same question, whose answer will be counted."""
-
-        def answer(result: Union[Prediction, Problem]) -> None:
-            self._count(asked.source, result)
-            asked.answer(result)
-
-        return replace(asked, answer=answer)
+    def count(self, source: str, result: Union[Prediction, Problem]) -> None:
+        """A request from `source` was answered."""
+        with self.lock:
+            if isinstance(result, Problem):
+                self.predictions[source, NO_BACKEND, result.code] += 1
+                if result.code not in _NOT_THE_MODEL:
+                    self._problem, self._problem_s = result, self._clock()
+                return
+            self.predictions[source, result.backend, OK] += 1
+            self.total.observe(result.latency_ms.total / 1000)
+            self.inference.observe(result.latency_ms.inference / 1000)
+            self._newest_s.append(result.latency_ms.inference / 1000)
+            if result.label:
+                is_known = result.label in self._labels or len(self._labels) < _MAX_LABELS - 1
+                self._labels[result.label if is_known else OTHER_LABELS] += 1
+            self._problem = None
 
     def count_response(self, status: int) -> None:
         """An HTTP client got an answer."""
@@ -138,19 +144,3 @@ class Tally:
     def uptime_s(self) -> float:
         """Return seconds since the start."""
         return self._clock() - self.started_s
-
-    def _count(self, source: str, result: Union[Prediction, Problem]) -> None:
-        with self.lock:
-            if isinstance(result, Problem):
-                self.predictions[source, NO_BACKEND, result.code] += 1
-                if result.code not in _NOT_THE_MODEL:
-                    self._problem, self._problem_s = result, self._clock()
-                return
-            self.predictions[source, result.backend, OK] += 1
-            self.total.observe(result.latency_ms.total / 1000)
-            self.inference.observe(result.latency_ms.inference / 1000)
-            self._newest_s.append(result.latency_ms.inference / 1000)
-            if result.label:
-                is_known = result.label in self._labels or len(self._labels) < _MAX_LABELS - 1
-                self._labels[result.label if is_known else OTHER_LABELS] += 1
-            self._problem = None

@@ -101,6 +101,15 @@ class Host:
         self._lock = threading.Lock()
         self._crew: Optional[_Crew] = None
 
+    def prepare(self) -> None:
+        """Start the process before the first worker comes: it imports what takes long meanwhile.
+
+        Raises:
+            OSError: there is no such program, or no process or file descriptor is left.
+        """
+        with self._lock:
+            self._crew = _Crew(Child(self._program))
+
     def sit(self) -> Seat:
         """Give a worker its place.
 

@@ -61,6 +61,7 @@ class Interpreter:
         taken, given = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         self.inputs = tuple(_describe(found, "input") for found in taken)
         self.outputs = tuple(_describe(found, "output") for found in given)
+        self._wanted = [(np.dtype(spec.dtype), spec.shape) for spec in self.inputs]
         self._input_indexes = [int(found["index"]) for found in taken]
         self._output_indexes = [int(found["index"]) for found in given]
 
@@ -87,7 +88,8 @@ class Interpreter:
             RequestError: wrong number, shape or dtype.
             ModelError: the interpreter gave up.
         """
-        _check(tensors, self.inputs)
+        if [(tensor.dtype, tensor.shape) for tensor in tensors] != self._wanted:
+            raise _refuse(tensors, self.inputs)
         try:
             for index, tensor in zip(self._input_indexes, tensors):
                 self._interpreter.set_tensor(index, tensor)
@@ -185,9 +187,7 @@ def _describe(found: Dict[str, Any], what: str) -> TensorSpec:
         raise ModelError(f"model_{what}", f"{what} is not supported: {error}") from error
 
 
-def _check(tensors: Sequence[Any], inputs: Sequence[TensorSpec]) -> None:
-    wanted = [(spec.dtype, spec.shape) for spec in inputs]
-    given = [(tensor.dtype.name, tensor.shape) for tensor in tensors]
-    if given != wanted:
-        shown, got = (", ".join(f"{dtype} {shape}" for dtype, shape in side) for side in (wanted, given))
-        raise RequestError("bad_input", f"model takes {shown}, got {got}")
+def _refuse(tensors: Sequence[Any], inputs: Sequence[TensorSpec]) -> RequestError:
+    wanted = ", ".join(f"{spec.dtype} {spec.shape}" for spec in inputs)
+    given = ", ".join(f"{tensor.dtype.name} {tensor.shape}" for tensor in tensors)
+    return RequestError("bad_input", f"model takes {wanted}, got {given}")

@@ -1,12 +1,13 @@
 """A release that is loaded: the interpreter, what reads its inputs, and what its outputs mean."""
 
+import functools
 import time
 from pathlib import Path
 from typing import Any, List, Optional, Tuple
 
 import numpy as np
 
-from contract.artifacts import Preprocessing
+from contract.artifacts import Preprocessing, TensorSpec
 from contract.codec import decode
 from contract.errors import ContractError
 from contract.messages import GoldenResult
@@ -113,7 +114,7 @@ class LoadedModel:
     def _read_arrays(self, payload: bytes) -> List[Any]:
         """Cut the payload into the inputs, which follow each other without a gap."""
         specs = self.interpreter.inputs
-        sizes = [int(np.prod(spec.shape)) * np.dtype(spec.dtype).itemsize for spec in specs]
+        sizes = [_count_bytes(spec) for spec in specs]
         if len(payload) != sum(sizes):
             wanted = ", ".join(f"{spec.dtype} {spec.shape}" for spec in specs)
             raise RequestError(
@@ -123,13 +124,17 @@ class LoadedModel:
             )
         tensors, offset = [], 0
         for spec, size in zip(specs, sizes):
-            count = size // np.dtype(spec.dtype).itemsize
-            tensor = np.frombuffer(payload, spec.dtype, count, offset).reshape(spec.shape)
+            tensor = np.frombuffer(payload[offset : offset + size], spec.dtype).reshape(spec.shape)
             if spec.dtype == "float32" and not np.isfinite(tensor).all():
                 raise RequestError("bad_input", "the array holds NaN or infinity")
             tensors.append(tensor)
             offset += size
         return tensors
+
+
+@functools.lru_cache(maxsize=16)
+def _count_bytes(spec: TensorSpec) -> int:
+    return int(np.prod(spec.shape)) * np.dtype(spec.dtype).itemsize
 
 
 def _build_reader(

@@ -80,11 +80,14 @@ class Meaning:
         return Found(_rank_labels(objects)[:top_k], objects)
 
     def _rank(self, scores: Any, top_k: int) -> Tuple[Candidate, ...]:
-        if not np.isfinite(scores).all():
+        # Whole numbers are always finite.
+        if self._outputs[0].dtype == "float32" and not np.isfinite(scores).all():
             raise ModelError("model_not_finite", "the model answered NaN or infinity")
         best = np.argsort(-scores, kind="stable")[:top_k]
-        clipped = np.clip(scores, 0.0, 1.0)
-        return tuple(Candidate(self._label(int(each)), int(each), float(clipped[each])) for each in best)
+        return tuple(
+            Candidate(self._label(number), number, min(1.0, max(0.0, score)))
+            for number, score in zip(best.tolist(), scores[best].tolist())
+        )
 
     def _label(self, number: int) -> str:
         return self._labels[number] if self._labels is not None else str(number)

@@ -2,7 +2,7 @@
 
 import threading
 from pathlib import Path
-from typing import Dict, Iterable
+from typing import Dict, Iterable, Optional
 
 from edge_agent.config import InferenceConfig
 from edge_agent.events import DeviceReset
@@ -14,16 +14,18 @@ from edge_agent.inference.workers import ModelFiles, Post, Worker
 class WorkerPool:
     """Starts workers and knows those that run. It belongs to the agent's loop."""
 
-    def __init__(self, post: Post, root: Path = Path("/")) -> None:
+    def __init__(self, post: Post, root: Path = Path("/"), spare: Optional[Host] = None) -> None:
         """Prepare.
 
         Args:
             post: takes the workers' events, from other threads; must not block.
             root: where /sys begins.
+            spare: a prepared process, for the first model.
         """
         self._post = post
         self._root = root
-        self._edgetpu = Host()
+        self._spare = spare
+        self._edgetpu: Optional[Host] = None
         self._workers: Dict[int, Worker] = {}
         self._started = 0
 
@@ -34,8 +36,7 @@ class WorkerPool:
             ModelError: no file descriptor or thread is left for it.
         """
         self._started += 1
-        host = Host() if files.edgetpu is None else self._edgetpu
-        worker = Worker.start(self._started, files, limits, self._post, host)
+        worker = Worker.start(self._started, files, limits, self._post, self._choose_host(files))
         self._workers = {number: other for number, other in self._workers.items() if other.is_running}
         self._workers[worker.number] = worker
         return worker
@@ -50,10 +51,24 @@ class WorkerPool:
 
     def _reset_device(self) -> None:
         # The driver must not be in use while its device is reset.
-        self._edgetpu.end()
+        if self._edgetpu is not None:
+            self._edgetpu.end()
         self._post(DeviceReset(device_reset.reset(self._root)))
 
     def stop(self) -> None:
         """End all processes; no event follows."""
         for worker in self._workers.values():
             worker.stop()
+        if self._spare is not None:
+            self._spare.end()
+
+    def _choose_host(self, files: ModelFiles) -> Host:
+        if files.edgetpu is None:
+            return self._take_host()
+        if self._edgetpu is None:
+            self._edgetpu = self._take_host()
+        return self._edgetpu
+
+    def _take_host(self) -> Host:
+        host, self._spare = self._spare or Host(), None
+        return host

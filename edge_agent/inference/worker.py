@@ -5,6 +5,7 @@ this process down. Over its control socket, number FD, it is given one more sock
 each in a thread. It ends when the control socket is closed.
 """
 
+import contextlib
 import os
 import resource
 import signal
@@ -34,6 +35,7 @@ from edge_agent.inference.frames import (
     receive_socket,
     send,
 )
+from edge_agent.inference.interpreter import find_runtime
 from edge_agent.inference.loaded_model import LoadedModel
 
 _LAST_WORDS_S = 0.5
@@ -43,6 +45,9 @@ def main(arguments: List[str]) -> int:
     """Serve every socket that comes over the one whose number is the only argument, until that is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     control = socket.socket(fileno=int(arguments[0]))
+    with contextlib.suppress(ModelError):
+        # While the agent is still starting. Without a runtime, loading a model says so.
+        find_runtime()
     threads: List[threading.Thread] = []
     for connection in iter(lambda: receive_socket(control), None):
         thread = threading.Thread(target=_serve_or_die, args=(connection,), daemon=True)

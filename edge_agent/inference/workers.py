@@ -8,7 +8,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Deque, NamedTuple, Optional
+from typing import Callable, Deque, NamedTuple, Optional, Tuple
 
 from contract.messages import Problem
 from edge_agent.config import InferenceConfig
@@ -19,6 +19,7 @@ from edge_agent.inference.frames import (
     LOAD,
     RELOAD,
     SAMPLE,
+    SMALL_BYTES,
     TEST,
     Header,
     read_event,
@@ -29,6 +30,9 @@ from edge_agent.inference.host import Host, Seat
 
 _log = logging.getLogger(__name__)
 _GOODBYE_S = 1.0
+_MOST_RINGS = 64
+# How late the thread may notice that what the loop has sent takes too long.
+_WATCH_S = 0.1
 _READ_EVENTS = select.POLLIN | select.POLLHUP | select.POLLERR
 _HUNG = Problem("worker_hung", "the inference process did not answer in time", "see the agent's log")
 
@@ -47,7 +51,7 @@ class ModelFiles:
 
 
 class _Command(NamedTuple):
-    """What the process is asked to do, and for how long it may."""
+    """What the process is asked to do, and how long it may take."""
 
     header: Header
     body: bytes
@@ -59,6 +63,8 @@ class Worker:
 
     Commands are done one after the other, each with its own time limit, so a process that hangs is noticed
     and killed. Whatever goes wrong with it is told by exactly one `WorkerFailed`, when nothing of it is left.
+    The loop itself sends a small command to an idle process, which saves waking the thread for it; the thread
+    sends the others, and receives all answers.
     """
 
     def __init__(self, number: int, post: Post, host: Host, load: _Command, timeout_s: float) -> None:
@@ -71,8 +77,11 @@ class Worker:
         self._lock = threading.Lock()
         self._is_stopped = False
         self._is_over = False
+        self._is_open = False
         self._seat: Optional[Seat] = None
+        # The first one is under way if it has a deadline.
         self._commands: Deque[_Command] = collections.deque()
+        self._deadline_s: Optional[float] = None
         self._doorbell, self._bell = socket.socketpair()
         self._thread = threading.Thread(target=self._run, name=f"worker-{number}", daemon=True)
 
@@ -174,9 +183,23 @@ class Worker:
 
     def _order(self, command: _Command) -> None:
         with self._lock:
-            if not self._is_stopped and not self._is_over:
-                self._commands.append(command)
+            if self._is_stopped or self._is_over:
+                return
+            self._commands.append(command)
+            if len(self._commands) > 1:
+                return
+            if self._is_open and len(command.body) <= SMALL_BYTES:
+                self._send_now()
+            else:
                 self._bell.send(b"!")
+
+    def _send_now(self) -> None:
+        assert self._seat is not None
+        command, deadline_s = self._begin(self._seat)
+        try:
+            send(self._seat.connection, command.header, command.body, deadline_s)
+        except OSError:
+            _log.debug("worker %d does not listen; its thread will see why", self.number)
 
     def _run(self) -> None:
         problem: Optional[Problem] = None
@@ -191,17 +214,15 @@ class Worker:
         with self._lock:
             if not self._is_stopped:
                 self._seat = self._host.sit()
+                self._is_open = True
             return self._seat
 
     def _work(self, seat: Seat) -> Optional[Problem]:
         """Do one command after the other while there is a process; return why it ended, if not asked to."""
         try:
-            while True:
-                event = self._do(seat, self._next_command(seat))
-                if isinstance(event, WorkerFailed):
-                    seat.leave()
-                    return event.problem
-                self._post(event)
+            problem = self._talk(seat)
+            seat.leave()
+            return problem
         except socket.timeout:
             seat.condemn()
             return _HUNG
@@ -214,29 +235,76 @@ class Worker:
             seat.leave()
             return None
 
-    def _next_command(self, seat: Seat) -> _Command:
-        """Wait for something to do.
+    def _talk(self, seat: Seat) -> Problem:
+        """Go on until the model cannot be loaded; return why.
+
+        Raises:
+            EOFError, OSError: the process is gone.
+            socket.timeout: it has not answered in time.
+            ModelError: what it says makes no sense.
+        """
+        try:
+            while True:
+                if self._await(seat):
+                    event = self._hear(seat)
+                    if isinstance(event, WorkerFailed):
+                        return event.problem
+                    self._post(event)
+                self._go_on(seat)
+        finally:
+            # From now on the loop must not send: the socket's number may soon be another's.
+            with self._lock:
+                self._is_open = False
+
+    def _await(self, seat: Seat) -> bool:
+        """Wait for something to do; True if the process speaks.
+
+        Raises:
+            socket.timeout: it has not answered in time.
+        """
+        poller = select.poll()
+        poller.register(self._doorbell, _READ_EVENTS)
+        poller.register(seat.connection, _READ_EVENTS)
+        ready = {descriptor for descriptor, _ in poller.poll(_WATCH_S * 1000)}
+        if self._doorbell.fileno() in ready:
+            self._doorbell.recv(_MOST_RINGS)
+        if seat.connection.fileno() in ready:
+            return True
+        deadline_s = self._deadline_s
+        if deadline_s is not None and time.monotonic() >= deadline_s:
+            raise socket.timeout
+        return False
+
+    def _hear(self, seat: Seat) -> Event:
+        """Receive an answer.
 
         Raises:
             EOFError: the process is gone.
             ModelError: it speaks without being asked.
         """
-        poller = select.poll()
-        poller.register(self._doorbell, _READ_EVENTS)
-        poller.register(seat.connection, _READ_EVENTS)
-        if any(descriptor == seat.connection.fileno() for descriptor, _ in poller.poll()):
-            receive(seat.connection, time.monotonic() + _GOODBYE_S)
+        deadline_s = self._deadline_s
+        answer, body = receive(seat.connection, deadline_s or time.monotonic() + _GOODBYE_S)
+        if deadline_s is None:
             raise ModelError("worker_protocol", "the inference process speaks without being asked")
-        self._doorbell.recv(1)
-        return self._commands.popleft()
-
-    def _do(self, seat: Seat, command: _Command) -> Event:
-        deadline_s = time.monotonic() + command.timeout_s
-        seat.is_busy = True
-        send(seat.connection, command.header, command.body, deadline_s)
-        answer, body = receive(seat.connection, deadline_s)
-        seat.is_busy = False
+        with self._lock:
+            command = self._commands.popleft()
+            self._deadline_s = None
+            seat.is_busy = False
         return read_event(self.number, command.header, answer, body)
+
+    def _go_on(self, seat: Seat) -> None:
+        """Send the next command, if it waits for the thread."""
+        with self._lock:
+            if not self._commands or self._deadline_s is not None:
+                return
+            command, deadline_s = self._begin(seat)
+        send(seat.connection, command.header, command.body, deadline_s)
+
+    def _begin(self, seat: Seat) -> Tuple[_Command, float]:
+        command = self._commands[0]
+        self._deadline_s = deadline_s = time.monotonic() + command.timeout_s
+        seat.is_busy = True
+        return command, deadline_s
 
     def _post(self, event: Event) -> None:
         with self._lock:

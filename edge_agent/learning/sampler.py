@@ -6,7 +6,6 @@ picture would hold up the loop.
 
 import collections
 import logging
-from dataclasses import replace
 from pathlib import Path
 from typing import Callable, NamedTuple, Optional, OrderedDict, Union
 
@@ -71,17 +70,12 @@ class Sampler:
         self._pending: OrderedDict[int, _Wanted] = collections.OrderedDict()
         self._next_key = 0
 
-    def watch(self, asked: InferenceAsked) -> InferenceAsked:
-        """Return the same question; its answer is remembered, and may be a hard example."""
-
-        def answer(result: Union[Prediction, Problem]) -> None:
-            asked.answer(result)
-            if isinstance(result, Prediction):
-                seen = Seen(result, asked.kind, asked.payload, asked.model)
-                self._memory.keep(seen)
-                self._consider(seen, find_reason(self._config, result))
-
-        return replace(asked, answer=answer)
+    def see(self, asked: InferenceAsked, result: Union[Prediction, Problem]) -> None:
+        """Remember what was answered; it may be a hard example."""
+        if isinstance(result, Prediction):
+            seen = Seen(result, asked.kind, asked.payload, asked.model)
+            self._memory.keep(seen)
+            self._consider(seen, find_reason(self._config, result))
 
     def configure(self, config: AgentConfig) -> None:
         """Go on with other settings of what is hard; the limits stay until the next start."""

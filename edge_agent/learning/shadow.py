@@ -3,7 +3,6 @@
 import collections
 import random
 import statistics
-from dataclasses import replace
 from typing import Callable, Deque, Optional, Union
 
 from contract.messages import Prediction, Problem
@@ -74,7 +73,7 @@ class Shadow:
             if isinstance(result, Prediction) and self._draw() < self._config.share:
                 self._show(asked, result)
 
-        return replace(asked, answer=answer)
+        return asked._replace(answer=answer)
 
     def _show(self, asked: InferenceAsked, prediction: Prediction) -> None:
         serving = self._shadow.serving

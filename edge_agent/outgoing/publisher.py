@@ -3,11 +3,11 @@
 The numbers are given last: a gap in them is a loss, so what is held back takes none.
 """
 
-from dataclasses import replace
 from typing import Callable, Dict, Optional
 
 from contract.codec import encode
 from contract.messages import Prediction
+from contract.records import change
 from contract.topics import Topics
 from edge_agent.clock import Clock
 from edge_agent.config import AgentConfig
@@ -119,7 +119,7 @@ class Publisher:
         if prediction is None:
             return None
         source.number += 1
-        prediction = replace(prediction, seq=source.number)
+        prediction = change(prediction, seq=source.number)
         self._keep(prediction)
         return prediction
 

@@ -1,15 +1,19 @@
-"""One HTTP connection of a WSGI server: reads requests one after the other, refuses what cannot be served."""
+"""One HTTP connection: reads requests one after the other, refuses what cannot be served."""
 
 import contextlib
+import email.utils
+import functools
 import http
 import http.server
-import io
 import json
 import logging
 import socket
 import time
-import urllib.parse
-from typing import Any, Dict, List, Optional, Tuple, Union
+from typing import Any, Dict, Optional, Union
+
+from edge_agent.serving.answers import Answer
+from edge_agent.serving.http_head import HeadError, read_head
+from edge_agent.serving.routes import Request
 
 _log = logging.getLogger(__name__)
 _READ_S = 15.0
@@ -21,9 +25,11 @@ _PROTOCOL_PATH = "/v2"
 
 
 class Connection(http.server.BaseHTTPRequestHandler):
-    """One connection; its `server` is a `WsgiServer`."""
+    """One connection; its `server` is an `HttpServer`."""
 
     server: Any
+    raw_requestline: bytes
+    headers: Any
     protocol_version = "HTTP/1.1"
     wbufsize = -1
     timeout = _READ_S
@@ -39,6 +45,20 @@ class Connection(http.server.BaseHTTPRequestHandler):
         self.server.allow_reading(self.connection, _READ_S)
         super().handle_one_request()
 
+    def parse_request(self) -> bool:
+        """Read the head of a request; False if it has been refused."""
+        self.close_connection = True
+        self.command, self.path, self.request_version = "", "", self.protocol_version
+        try:
+            head = read_head(self.raw_requestline, self.rfile)
+        except HeadError as error:
+            self.send_error(error.status, str(error))
+            return False
+        self.command, self.path, self.headers = head.method, head.target, head.headers
+        self.close_connection = not head.is_kept
+        is_expecting = head.headers.get("expect", "").lower() == "100-continue"
+        return self.handle_expect_100() if is_expecting else True
+
     def handle_expect_100(self) -> bool:
         """Refuse a body that will not be read before the client sends it."""
         if self._check_head() is None:
@@ -48,7 +68,7 @@ class Connection(http.server.BaseHTTPRequestHandler):
         return is_expected
 
     def do_POST(self) -> None:
-        """Let the application answer."""
+        """Let the server's application answer."""
         length = self._check_head()
         if length is None:
             return
@@ -57,8 +77,8 @@ class Connection(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
             return
         self.server.allow_reading(self.connection, None)
-        status, headers, answer = self._ask_application(body)
-        self._reply(status, headers, answer)
+        path, _, query = self.path.partition("?")
+        self._reply(self.server.application(Request(self.command, path, query, self.headers, body)))
 
     do_GET = do_HEAD = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = do_POST
 
@@ -73,36 +93,30 @@ class Connection(http.server.BaseHTTPRequestHandler):
         is_protocol = getattr(self, "path", "").startswith(_PROTOCOL_PATH)
         self.close_connection = True
         self.request_version = self.protocol_version
-        headers = [("Content-Type", "application/json"), ("Connection", "close")]
+        headers = {"Content-Type": "application/json", "Connection": "close"}
         if code == http.HTTPStatus.UNAUTHORIZED:
-            headers.append(("WWW-Authenticate", "Bearer"))
-        status = f"{int(code)} {self.responses.get(code, ('Error', ''))[0]}"
-        self._reply(status, headers, _dump_error(text if is_protocol else problem))
+            headers["WWW-Authenticate"] = "Bearer"
+        self._reply(Answer(int(code), headers, _dump_error(text if is_protocol else problem)))
         self._linger()
 
-    def version_string(self) -> str:
-        """Return what stands in the Server header."""
-        return "reefline"
-
     def log_message(self, format: str, *arguments: Any) -> None:
-        """Log requests where nobody is bothered."""
+        """Log what the base class has to say where nobody is bothered."""
         _log.debug("%s " + format, self.address_string(), *arguments)
 
     def _check_head(self) -> Optional[int]:
         """Return how long the body is; None if the request has been refused before reading it."""
         path = self.path.partition("?")[0]
-        if not self.server.is_allowed(path, self.headers.get("Authorization", "")):
+        if not self.server.is_allowed(path, self.headers.get("authorization", "")):
             self.send_error(401, "the token is missing or wrong", "send Authorization: Bearer TOKEN")
             return None
-        if self.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+        if self.headers.get("content-encoding", "identity").lower() != "identity":
             self.send_error(415, "compressed bodies are not read", "send it without Content-Encoding")
             return None
-        if "Transfer-Encoding" in self.headers:
+        if "transfer-encoding" in self.headers:
             self.send_error(411, "the length of the body must be said", "send Content-Length, not chunks")
             return None
-        texts = {text.strip() for text in self.headers.get_all("Content-Length", ["0"])}
-        text = texts.pop()
-        if texts or not (text.isascii() and text.isdigit()) or len(text) > 18:
+        text = self.headers.get("content-length", "0")
+        if not (text.isascii() and text.isdigit()) or len(text) > 18:
             self.send_error(400, "Content-Length is not one number")
             return None
         if int(text) > self.server.limits.body_bytes:
@@ -112,60 +126,14 @@ class Connection(http.server.BaseHTTPRequestHandler):
             return None
         return int(text)
 
-    def _ask_application(self, body: bytes) -> Tuple[str, List[Tuple[str, str]], bytes]:
-        started: List[Any] = []
-
-        def start_response(status: str, headers: List[Tuple[str, str]], exc_info: Any = None) -> None:
-            started[:] = [status, headers]
-
-        parts = self.server.application(self._environ(body), start_response)
-        try:
-            answer = b"".join(parts)
-        finally:
-            if hasattr(parts, "close"):
-                parts.close()
-        return started[0], started[1], answer
-
-    def _environ(self, body: bytes) -> Dict[str, Any]:
-        """Describe the request as PEP 3333 says."""
-        path, _, query = self.path.partition("?")
-        host, port = self.server.name
-        environ = {
-            "REQUEST_METHOD": self.command,
-            "SCRIPT_NAME": "",
-            "PATH_INFO": urllib.parse.unquote(path, "latin-1"),
-            "QUERY_STRING": query,
-            "CONTENT_TYPE": self.headers.get("Content-Type", ""),
-            "CONTENT_LENGTH": str(len(body)),
-            "SERVER_NAME": host,
-            "SERVER_PORT": str(port),
-            "SERVER_PROTOCOL": self.request_version,
-            "REMOTE_ADDR": self.client_address[0],
-            "wsgi.version": (1, 0),
-            "wsgi.url_scheme": "http",
-            "wsgi.input": io.BytesIO(body),
-            "wsgi.errors": io.StringIO(),
-            "wsgi.multithread": True,
-            "wsgi.multiprocess": False,
-            "wsgi.run_once": False,
-        }
-        for name, value in self.headers.items():
-            environ.setdefault("HTTP_" + name.upper().replace("-", "_"), value.strip())
-        return environ
-
-    def _reply(self, status: str, headers: List[Tuple[str, str]], body: bytes) -> None:
-        code, _, reason = status.partition(" ")
-        self.server.tally.count_response(int(code))
-        self.send_response(int(code), reason)
-        has_length = False
-        for name, value in headers:
-            has_length = has_length or name.lower() == "content-length"
-            self.send_header(name, value)
-        if not has_length:
-            self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
+    def _reply(self, answer: Answer) -> None:
+        self.server.tally.count_response(answer.status)
+        reason = self.responses.get(answer.status, ("", ""))[0]
+        lines = [f"{self.protocol_version} {answer.status} {reason}", "Server: reefline"]
+        lines += [f"Date: {_spell_date(int(time.time()))}", f"Content-Length: {len(answer.body)}"]
+        lines += [f"{name}: {value}" for name, value in answer.headers.items()]
+        head = "\r\n".join([*lines, "", ""]).encode("latin-1")
+        self.wfile.write(head if self.command == "HEAD" else head + answer.body)
         self.wfile.flush()
 
     def _linger(self) -> None:
@@ -176,6 +144,11 @@ class Connection(http.server.BaseHTTPRequestHandler):
             self.connection.settimeout(_LINGER_S)
             while time.monotonic() < until_s and self.connection.recv(_BLOCK_BYTES):
                 pass
+
+
+@functools.lru_cache(maxsize=1)
+def _spell_date(seconds: int) -> str:
+    return email.utils.formatdate(seconds, usegmt=True)
 
 
 def _dump_error(problem: Union[str, Dict[str, str]]) -> bytes:

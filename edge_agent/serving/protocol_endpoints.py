@@ -10,6 +10,7 @@ from edge_agent.inference.predictor import Serving
 from edge_agent.serving import inference_protocol as protocol
 from edge_agent.serving.answers import Answer, answer_json, answer_protocol_problem
 from edge_agent.serving.asking import Asker
+from edge_agent.serving.routes import Request
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 _CHANGED = Problem("busy", "another model took over meanwhile", "ask again")
@@ -35,31 +36,31 @@ class ProtocolEndpoints:
         self._servings = servings
         self._why_not_ready = why_not_ready
 
-    def describe_server(self) -> Answer:
+    def describe_server(self, _request: Request) -> Answer:
         """GET /v2."""
         extensions = list(protocol.EXTENSIONS)
         return answer_json({"name": "reefline", "version": __version__, "extensions": extensions})
 
-    def tell_live(self) -> Answer:
+    def tell_live(self, _request: Request) -> Answer:
         """GET /v2/health/live."""
         return answer_json({"live": True})
 
-    def tell_ready(self) -> Answer:
+    def tell_ready(self, _request: Request) -> Answer:
         """GET /v2/health/ready."""
         reason = self._why_not_ready()
         if reason is not None:
             return answer_protocol_problem(Problem("not_ready", reason))
         return answer_json({"ready": True})
 
-    def tell_model_ready(self, name: str, version: str = "") -> Answer:
+    def tell_model_ready(self, request: Request, name: str, version: str = "") -> Answer:
         """GET /v2/models/NAME/ready."""
         try:
             self._find(name, version)
         except RequestError as error:
             return answer_protocol_problem(error.problem())
-        return self.tell_ready()
+        return self.tell_ready(request)
 
-    def describe_model(self, name: str, version: str = "") -> Answer:
+    def describe_model(self, _request: Request, name: str, version: str = "") -> Answer:
         """GET /v2/models/NAME."""
         try:
             _, serving = self._find(name, version)
@@ -68,12 +69,13 @@ class ProtocolEndpoints:
         ready = serving.ready
         return answer_json(protocol.describe_model(serving.model.version, ready.inputs, ready.outputs))
 
-    def infer(self, body: bytes, header_length: str, name: str, version: str = "") -> Answer:
+    def infer(self, request: Request, name: str, version: str = "") -> Answer:
         """POST /v2/models/NAME/infer."""
+        header_length = request.headers.get(HEADER_LENGTH.lower(), "")
         try:
             lane, serving = self._find(name, version)
             given = serving.ready.outputs
-            question = protocol.read_question(body, header_length, serving.ready.inputs, given)
+            question = protocol.read_question(request.body, header_length, serving.ready.inputs, given)
         except RequestError as error:
             return answer_protocol_problem(error.problem())
         found = self._asker.ask(ARRAY, question.payload, model=lane, takes_raw=True)

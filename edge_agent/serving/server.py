@@ -1,4 +1,4 @@
-"""Local predictions over HTTP, on a TCP port and a Unix socket. Only this module knows bottle.
+"""Local predictions over HTTP, on a TCP port and a Unix socket.
 
 The places: `/` a page, `/predict`, `/feedback`, `/healthz`, `/readyz`, `/metrics`, and below `/v2` the Open
 Inference Protocol.
@@ -7,9 +7,7 @@ Inference Protocol.
 import logging
 import queue
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Tuple, Union
-
-import bottle
+from typing import Callable, List, Optional, Tuple, Union
 
 from contract.codec import decode, encode
 from contract.errors import MessageError
@@ -28,8 +26,9 @@ from edge_agent.serving.answers import (
     answer_protocol_problem,
 )
 from edge_agent.serving.asking import BUSY, Asker
-from edge_agent.serving.protocol_endpoints import HEADER_LENGTH, ProtocolEndpoints
-from edge_agent.serving.wsgi import Address, Allow, Limits, WsgiServer
+from edge_agent.serving.http_server import Address, Allow, HttpServer, Limits
+from edge_agent.serving.protocol_endpoints import ProtocolEndpoints
+from edge_agent.serving.routes import NoRoute, Request, Routes
 from edge_agent.source_config import HTTP
 from edge_agent.tally import Tally
 
@@ -39,6 +38,8 @@ _log = logging.getLogger(__name__)
 _IMAGE_STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 # They tell nothing, and a browser cannot send a token before it has the page.
 _OPEN_PATHS = ("/", "/healthz")
+# Errors under it are one text, as the Open Inference Protocol wants them.
+_PROTOCOL_PATH = "/v2"
 _PAGE = Path(__file__).with_name("page.html")
 _PAGE_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src blob: data:; "
@@ -50,12 +51,6 @@ _UNKNOWN_TYPE = Problem(
     "the body is neither JPEG, PNG, application/octet-stream nor multipart/form-data",
     "curl -F image=@FILE URL",
 )
-
-
-class _Upload(bottle.BaseRequest):  # type: ignore[misc]
-    """A form whose files stay in memory: the server has bounded the body, and /tmp may be on the eMMC."""
-
-    MEMFILE_MAX = 128 * 1024 * 1024
 
 
 class Server:
@@ -90,7 +85,8 @@ class Server:
         self._why_not_ready = why_not_ready
         self._tally = tally
         self._protocol = ProtocolEndpoints(self._asker, lambda: state().servings, why_not_ready)
-        self._listeners: List[WsgiServer] = []
+        self._routes = self._build_routes()
+        self._listeners: List[HttpServer] = []
 
     def start(self) -> str:
         """Listen, and return the URL.
@@ -98,12 +94,12 @@ class Server:
         Raises:
             ConfigError: the port or the socket cannot be had.
         """
-        config, application = self._config, self._build_application()
+        config = self._config
         try:
-            tcp = self._listen((config.host, config.port), application, self._is_allowed)
+            tcp = self._listen((config.host, config.port), self._is_allowed)
             if config.socket is not None:
                 # Who may open the socket is said by the rights of its file.
-                self._listen(config.socket, application, lambda _path, _authorization: True)
+                self._listen(config.socket, lambda _path, _authorization: True)
         except ConfigError:
             self.stop()
             raise
@@ -118,11 +114,11 @@ class Server:
         for listener in self._listeners:
             listener.stop()
 
-    def _listen(self, address: Address, application: bottle.Bottle, is_allowed: Allow) -> WsgiServer:
+    def _listen(self, address: Address, is_allowed: Allow) -> HttpServer:
         limits = Limits(self._config.max_body_bytes)
         try:
-            listener = WsgiServer(
-                address, application, limits=limits, is_allowed=is_allowed, tally=self._tally
+            listener = HttpServer(
+                address, self._answer, limits=limits, is_allowed=is_allowed, tally=self._tally
             )
         except OSError as error:
             if isinstance(address, str):
@@ -140,48 +136,58 @@ class Server:
         listener.start()
         return listener
 
-    def _build_application(self) -> bottle.Bottle:
-        application, protocol = bottle.Bottle(), self._protocol
+    def _build_routes(self) -> Routes:
+        routes, protocol = Routes(), self._protocol
         for method, path, endpoint in (
             ("GET", "/", _show_page),
             ("POST", "/predict", self._predict),
             ("POST", "/feedback", self._hear),
-            ("GET", "/healthz", lambda: answer_json({"status": "alive"})),
+            ("GET", "/healthz", lambda _request: answer_json({"status": "alive"})),
             ("GET", "/readyz", self._tell_readiness),
             ("GET", "/metrics", self._tell_metrics),
             ("GET", "/v2", protocol.describe_server),
             ("GET", "/v2/health/live", protocol.tell_live),
             ("GET", "/v2/health/ready", protocol.tell_ready),
         ):
-            application.route(path, method, _speak(endpoint))
+            routes.add(method, path, endpoint)
         for prefix in ("/v2/models/<name>", "/v2/models/<name>/versions/<version>"):
-            application.route(prefix, "GET", _speak(protocol.describe_model))
-            application.route(prefix + "/ready", "GET", _speak(protocol.tell_model_ready))
-            application.route(prefix + "/infer", "POST", _speak(self._infer))
-        application.default_error_handler = _explain_error
-        return application
+            routes.add("GET", prefix, protocol.describe_model)
+            routes.add("GET", prefix + "/ready", protocol.tell_model_ready)
+            routes.add("POST", prefix + "/infer", protocol.infer)
+        return routes
 
-    def _predict(self) -> Answer:
-        """Answer with a Prediction, or with what went wrong."""
+    def _answer(self, request: Request) -> Answer:
+        """Answer every request, whatever happens."""
+        explain = answer_protocol_problem if request.path.startswith(_PROTOCOL_PATH) else answer_problem
         try:
-            top_k = _read_top_k(bottle.request.query.get("k"))
+            return self._routes.answer(request)
+        except NoRoute as error:
+            return explain(Problem("bad_request", str(error)))._replace(status=error.status)
+        except Exception:
+            _log.exception("request failed")
+            return explain(Problem("internal", "the agent made a mistake", "see its log"))
+
+    def _predict(self, request: Request) -> Answer:
+        """Answer with a Prediction, or with what went wrong."""
+        parameters = request.parameters()
+        try:
+            top_k = _read_top_k(parameters.get("k"))
+            kind, payload = _read_input(request)
         except RequestError as error:
             return answer_problem(error.problem())
-        kind, payload = _read_input(bottle.request.environ)
         if not kind:
             return answer_problem(_UNKNOWN_TYPE)
         if not payload:
             return answer_problem(_EMPTY)
-        model = bottle.request.query.get("model", "")
-        result = self._asker.ask(kind, payload, top_k, model).result
+        result = self._asker.ask(kind, payload, top_k, parameters.get("model", "")).result
         if isinstance(result, Problem):
             return answer_problem(result)
         return answer_bytes(encode(result), "application/json")
 
-    def _hear(self) -> Answer:
+    def _hear(self, request: Request) -> Answer:
         """Pass on what an input truly was; whether its prediction is remembered, the counters tell."""
         try:
-            feedback = decode(Feedback, bottle.request.environ["wsgi.input"].read())
+            feedback = decode(Feedback, request.body)
             self._post(FeedbackGiven(feedback))
         except MessageError as error:
             return answer_problem(Problem("bad_request", str(error)[:1000]))
@@ -189,18 +195,13 @@ class Server:
             return answer_problem(BUSY)
         return answer_json({"status": "accepted"})
 
-    def _infer(self, **model: str) -> Answer:
-        # bottle's own `request.body` would put a large one into /tmp.
-        body = bottle.request.environ["wsgi.input"].read()
-        return self._protocol.infer(body, bottle.request.get_header(HEADER_LENGTH, ""), **model)
-
-    def _tell_readiness(self) -> Answer:
+    def _tell_readiness(self, _request: Request) -> Answer:
         reason = self._why_not_ready()
         if reason is not None:
             return answer_problem(Problem("not_ready", reason))
         return answer_json({"status": "ready"})
 
-    def _tell_metrics(self) -> Answer:
+    def _tell_metrics(self, _request: Request) -> Answer:
         return answer_bytes(metrics.render(self._tally, self._state()).encode("utf-8"), metrics.CONTENT_TYPE)
 
 
@@ -222,15 +223,7 @@ def build_gate(config: HttpConfig) -> Allow:
     return lambda _path, _authorization: True
 
 
-def _speak(endpoint: Callable[..., Answer]) -> Callable[..., bottle.HTTPResponse]:
-    def respond(**arguments: str) -> bottle.HTTPResponse:
-        answer = endpoint(**arguments)
-        return bottle.HTTPResponse(answer.body, answer.status, answer.headers)
-
-    return respond
-
-
-def _show_page() -> Answer:
+def _show_page(_request: Request) -> Answer:
     page = answer_bytes(_PAGE.read_bytes(), "text/html; charset=utf-8")
     page.headers["Content-Security-Policy"] = _PAGE_POLICY
     return page
@@ -244,28 +237,20 @@ def _read_top_k(text: Optional[str]) -> Optional[int]:
     return int(text)
 
 
-def _read_input(environ: Dict[str, Any]) -> Tuple[str, bytes]:
-    """Return the kind of input and its bytes; the kind is empty if nobody can say what it is."""
-    content_type = environ["CONTENT_TYPE"].partition(";")[0].strip().lower()
-    # bottle refuses a body over 100 kB when a form is looked for in something that is not one.
+def _read_input(request: Request) -> Tuple[str, bytes]:
+    """Return the kind of input and its bytes; the kind is empty if nobody can say what it is.
+
+    Raises:
+        RequestError: a form that cannot be read.
+    """
+    said = request.headers.get("content-type", "")
+    content_type = said.partition(";")[0].strip().lower()
     if content_type == "multipart/form-data":
-        for upload in _Upload(environ).files.values():
-            return IMAGE, upload.file.read()
-        return IMAGE, b""
-    body = environ["wsgi.input"].read()
+        # Imported when the first form comes: most boards never see one.
+        from edge_agent.serving.forms import read_file
+
+        return IMAGE, read_file(said, request.body)
+    body = request.body
     if content_type in ("image/jpeg", "image/png") or body.startswith(_IMAGE_STARTS):
         return IMAGE, body
     return (ARRAY if content_type in ("application/octet-stream", "") else ""), body
-
-
-def _explain_error(error: bottle.HTTPError) -> str:
-    """Say as JSON what bottle would say as HTML."""
-    bottle.response.content_type = "application/json"
-    if error.exception is not None and error.status_code >= 500:
-        _log.error("request failed: %r\n%s", error.exception, error.traceback)
-        problem = Problem("internal", "the agent made a mistake", "see its log")
-    else:
-        problem = Problem("bad_request", str(error.body or error.status_line)[:1000])
-    is_protocol = bottle.request.path.startswith("/v2")
-    answer = answer_protocol_problem(problem) if is_protocol else answer_problem(problem)
-    return answer.body.decode("ascii")

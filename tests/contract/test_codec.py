@@ -1,14 +1,14 @@
 """Promises of contract.codec."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Optional, Tuple
 
 import pytest
 
 from contract.codec import MAX_PAYLOAD_BYTES, decode, encode, parse_json
 from contract.errors import MessageError
-from contract.records import Binary, Flag, Integer, Items, Maybe, Nested, Number, Record, Text, rule
+from contract.records import Binary, Flag, Integer, Items, Maybe, Nested, Number, Record, Text, change, rule
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,16 @@ GOOD = Sample("shoe", 0.25, (Inner(1),), b"\x00\xff")
 def test_what_is_encoded_is_decoded_to_the_same_value() -> None:
     """A document survives the wire."""
     assert decode(Sample, encode(GOOD)) == GOOD
+
+
+def test_a_changed_copy_is_checked_and_has_its_own_bytes() -> None:
+    """A document remembers its bytes; a copy with another value must not tell them."""
+    before = encode(GOOD)
+    copy = change(GOOD, score=0.5)
+    assert copy == replace(GOOD, score=0.5) and encode(copy) == encode(replace(GOOD, score=0.5)) != before
+    assert encode(GOOD) is before
+    with pytest.raises(MessageError, match="score"):
+        change(GOOD, score=2.0)
 
 
 def test_numbers_are_rounded_on_the_wire() -> None:

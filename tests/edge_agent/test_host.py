@@ -131,3 +131,24 @@ def test_a_device_is_reset_when_nobody_uses_it(tiny_files, tmp_path, monkeypatch
     assert [event.problem.code for event in told if isinstance(event, WorkerFailed)] == [SHARED]
     assert (tmp_path / "reset").read_text() == "1"
     worker.stop()
+
+
+def test_a_prepared_process_takes_the_first_model(tiny_files, events, no_thread_left):
+    """It imports the runtime while the agent is still being built; the next model gets one of its own."""
+    spare = Host()
+    spare.prepare()
+    prepared = spare._crew.child.pid
+    pool = WorkerPool(events.put, spare=spare)
+    workers = [pool.start(tiny_files, CONFIG) for _ in range(2)]
+    assert {events.get(timeout=WAIT_S).worker for _ in workers} == {1, 2}
+    assert workers[0].pid == prepared != workers[1].pid
+    pool.stop()
+
+
+def test_a_prepared_process_that_nobody_needed_ends(events):
+    """With the pool: a device without a model leaves nothing behind."""
+    spare = Host()
+    spare.prepare()
+    child = spare._crew.child
+    WorkerPool(events.put, spare=spare).stop()
+    assert not child.is_running

@@ -1,4 +1,4 @@
-"""Promises of serving.http_connection and serving.wsgi: hostile clients meet limits, never a fault."""
+"""Promises of serving.http_connection and serving.http_server: hostile clients meet limits, never a fault."""
 
 import contextlib
 import json

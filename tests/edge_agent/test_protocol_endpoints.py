@@ -9,11 +9,12 @@ import pytest
 from contract import __version__
 from contract.artifacts import TensorSpec
 from contract.messages import ModelVersion, Problem
-from edge_agent.events import ARRAY, InferenceAsked, WorkerReady
+from edge_agent.events import WorkerReady
 from edge_agent.inference.predictor import Serving
 from edge_agent.inference.runnable_model import RunnableModel
 from edge_agent.serving.asking import Found
 from edge_agent.serving.protocol_endpoints import HEADER_LENGTH, ProtocolEndpoints
+from edge_agent.serving.routes import Request
 from tests.edge_agent.running_agent import configure, run_agent
 from tests.edge_agent.test_server import PREDICTION
 
@@ -186,13 +187,12 @@ def test_an_answer_of_another_model_is_not_passed_on():
             None, WorkerReady(1, "fake", "cpu", (spec,), (spec,)), RunnableModel(None, version, None, 0, 0)
         )
         endpoints = ProtocolEndpoints(OtherModel(), lambda found=serving: {"": found}, lambda: None)
-        assert endpoints.infer(body, "", "fashion").status == status
+        assert endpoints.infer(Request("POST", "", "", {}, body), "fashion").status == status
 
 
 def test_a_model_that_fails_is_not_ready_until_it_answers(agent, client, golden):
     """Being loaded is not enough; the reason is told, and the next good answer ends it."""
-    asked = InferenceAsked(ARRAY, b"", "http", 0.0, lambda _result: None)
-    agent._tally.watch(asked).answer(Problem("worker_lost", "it died twice"))
+    agent._tally.count("http", Problem("worker_lost", "it died twice"))
     for path in ("/readyz", "/v2/health/ready", PLACE + "/ready"):
         response, answer = ask(client, path)
         assert response.status == 503 and b"it died twice" in answer

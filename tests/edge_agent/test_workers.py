@@ -18,7 +18,7 @@ from edge_agent.events import (
     WorkerReady,
     WorkerTested,
 )
-from edge_agent.inference import workers
+from edge_agent.inference import frames, workers
 from edge_agent.inference.frames import read_event
 from edge_agent.inference.host import Host
 from edge_agent.inference.workers import ModelFiles, Worker
@@ -201,6 +201,23 @@ def test_large_picture_travels(start, events):
     events.get(timeout=WAIT_S)
     worker.submit(1, ARRAY, bytes(4 * 1024 * 1024))
     assert "4194304 bytes" in events.get(timeout=WAIT_S).result.message
+
+
+def test_the_loop_sends_only_what_cannot_block_it(start, events, golden, monkeypatch):
+    """A small command goes out at once, a large one by the worker's thread: the process may read slowly."""
+    worker = start()
+    events.get(timeout=WAIT_S)
+    senders = []
+
+    def send(*arguments):
+        senders.append(threading.current_thread())
+        frames.send(*arguments)
+
+    monkeypatch.setattr(workers, "send", send)
+    for payload in (golden[0][0].tobytes(), bytes(4 * 1024 * 1024)):
+        worker.submit(1, ARRAY, payload)
+        events.get(timeout=WAIT_S)
+    assert senders == [threading.current_thread(), worker._thread]
 
 
 def test_killed_worker_is_noticed_while_idle(start, events):

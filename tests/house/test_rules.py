@@ -15,7 +15,7 @@ HOMES = {
     ("edge_agent", "paho"): {"link"},
     ("edge_agent", "nacl"): {"verify"},
     ("edge_agent", "PIL"): {"images"},
-    ("edge_agent", "bottle"): {"server"},
+    ("edge_agent", "bottle"): {"forms"},
     ("edge_agent", "tflite_runtime"): {"interpreter"},
     ("edge_agent", "ai_edge_litert"): {"interpreter"},
     ("edge_agent", "tensorflow"): {"interpreter"},

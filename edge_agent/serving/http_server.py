@@ -1,4 +1,4 @@
-"""A small WSGI server for a board: few threads, kept connections, no patience with slow or large requests."""
+"""A small HTTP server for a board: few threads, kept connections, no patience with slow or large requests."""
 
 import contextlib
 import logging
@@ -9,7 +9,9 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple, Union
 
+from edge_agent.serving.answers import Answer
 from edge_agent.serving.http_connection import Connection
+from edge_agent.serving.routes import Request
 from edge_agent.tally import CROWDED, SLOW, Tally
 
 _log = logging.getLogger(__name__)
@@ -23,7 +25,7 @@ _NO_THREAD = (
 _SOCKET_MODE = 0o660
 _PROBE_S = 1.0
 
-Application = Callable[[Dict[str, Any], Callable[..., Any]], Any]
+Application = Callable[[Request], Answer]
 Allow = Callable[[str, str], bool]
 Address = Union[Tuple[str, int], str]
 
@@ -35,7 +37,7 @@ class Limits(NamedTuple):
     connections: int = 32
 
 
-class WsgiServer(socketserver.TCPServer):
+class HttpServer(socketserver.TCPServer):
     """Answers with `application`, one thread for each connection. A connection may ask many times."""
 
     allow_reuse_address = True
