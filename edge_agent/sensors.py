@@ -12,6 +12,8 @@ _AVAILABLE = re.compile(r"^MemAvailable:\s+(\d+) kB", re.MULTILINE)
 _RESIDENT = re.compile(r"^VmRSS:\s+(\d+) kB", re.MULTILINE)
 _WRITTEN = re.compile(r"^write_bytes: (\d+)$", re.MULTILINE)
 _KIB = 1024
+# What any sensor can mean; a broken one says anything. A dead Edge TPU says about -89.
+_COLDEST_CELSIUS, _HOTTEST_CELSIUS = -273.15, 300.0
 # Columns of the line "cpu" in /proc/stat: user nice system idle iowait irq softirq steal. Source: proc(5).
 _IDLE, _IOWAIT, _COLUMNS = 3, 4, 8
 
@@ -25,13 +27,15 @@ class Temperature(NamedTuple):
 
 
 def read_temperatures(root: Path = Path("/")) -> Iterator[Temperature]:
-    """Yield what every sensor says; one that is asleep or gone says nothing. `root` holds /sys."""
+    """Yield what every sensor says; one that is asleep, gone or broken says nothing. `root` holds /sys."""
     for place, pattern in _TEMPERATURES:
         for path in sorted(root.glob(pattern)):
             try:
-                yield Temperature(place, path.parent.name, int(path.read_text("ascii")) / 1000)
+                celsius = int(path.read_text("ascii")) / 1000
             except (OSError, ValueError):
                 continue
+            if _COLDEST_CELSIUS <= celsius <= _HOTTEST_CELSIUS:
+                yield Temperature(place, path.parent.name, celsius)
 
 
 class Sensors:

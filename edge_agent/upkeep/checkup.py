@@ -86,7 +86,7 @@ class Checkup:
         if facts.was_outbox_reset:
             yield _RESET
         if facts.not_ready:
-            yield Problem("not_ready", facts.not_ready, "push a model, or see the agent's log")
+            yield Problem("not_ready", facts.not_ready[:_MAX_MESSAGE], "push a model, or see the agent's log")
         for lane, refused in facts.refused.items():
             yield Problem("release_refused", f"{_name(lane)}: {refused.message[:900]}", refused.hint)
         for lane in facts.stale:

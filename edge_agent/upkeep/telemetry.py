@@ -26,6 +26,8 @@ from edge_agent.sensors import BOARD, EDGETPU, Sensors, free_bytes
 from edge_agent.tally import Tally
 
 _MEGABYTE = 10**6
+# Each one wakes the loop up when it has been sent; more often, they would keep it from everything else.
+_LEAST_EVERY_S = 1.0
 
 
 class Telegraph:
@@ -87,7 +89,8 @@ class Telegraph:
 
     def tick(self) -> None:
         """Tell if it is time."""
-        if self._every_s and self._clock.monotonic_s() - self._sent_s >= self._every_s:
+        every_s = max(self._every_s, _LEAST_EVERY_S)
+        if self._every_s and self._clock.monotonic_s() - self._sent_s >= every_s:
             self._send()
 
     def _send(self) -> None:

@@ -86,6 +86,14 @@ def test_it_can_be_switched_off_and_on(tmp_path):
     assert len(desk.told) == 1
 
 
+def test_once_a_second_is_the_most(tmp_path):
+    """An order that asks for thousands a second must not keep the loop busy."""
+    desk = Desk(tmp_path, every_s=0.001)
+    for _ in range(20):
+        desk.pass_time(0.1)
+    assert len(desk.told) in (1, 2)
+
+
 def test_it_counts_what_was_answered(desk):
     """Predictions, errors, labels, and how many a second since the last time."""
     for _ in range(6):

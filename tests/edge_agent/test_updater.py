@@ -1,5 +1,6 @@
 """Promises of updates.updater: releases, good and bad, on a board with fake time and workers."""
 
+import errno
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -282,6 +283,33 @@ def test_a_full_disk_delays_and_then_goes_on(board: Board, monkeypatch: pytest.M
     assert board.report.error.code == "disk_full"
     monkeypatch.undo()
     board.pass_time(20)
+    board.download()
+    board.ready()
+    board.tested()
+    assert board.report.phase == "active"
+
+
+def test_a_disk_that_cannot_be_asked_for_its_room_delays(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It must not end the agent."""
+
+    def fail(_path: str) -> None:
+        raise OSError(errno.EIO, "broken")
+
+    monkeypatch.setattr(os, "statvfs", fail)
+    board.publish()
+    assert board.report.error.code == "disk_error"
+
+
+def test_old_files_that_cannot_be_removed_do_not_stop_a_release(
+    board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is active all the same."""
+
+    def fail(_path: Path) -> None:
+        raise OSError(errno.EIO, "broken")
+
+    monkeypatch.setattr(Path, "iterdir", fail)
+    board.publish()
     board.download()
     board.ready()
     board.tested()
