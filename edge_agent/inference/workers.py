@@ -1,6 +1,7 @@
 """The agent's side of a loaded model: has a process load it, hands it work, notices when it hangs or dies."""
 
 import collections
+import contextlib
 import logging
 import select
 import socket
@@ -29,6 +30,7 @@ from edge_agent.inference.host import Host, Seat
 
 _log = logging.getLogger(__name__)
 _GOODBYE_S = 1.0
+_RINGS = 4096
 _READ_EVENTS = select.POLLIN | select.POLLHUP | select.POLLERR
 _HUNG = Problem("worker_hung", "the inference process did not answer in time", "see the agent's log")
 
@@ -74,6 +76,8 @@ class Worker:
         self._seat: Optional[Seat] = None
         self._commands: Deque[_Command] = collections.deque()
         self._doorbell, self._bell = socket.socketpair()
+        # The loop rings it, and must never wait.
+        self._bell.setblocking(False)
         self._thread = threading.Thread(target=self._run, name=f"worker-{number}", daemon=True)
 
     @classmethod
@@ -142,7 +146,8 @@ class Worker:
     def sample(self, key: int, kind: str, payload: bytes, max_bytes: int) -> None:
         """Ask for an input in at most `max_bytes`; `WorkerSampled` with `key` follows."""
         header = {"do": SAMPLE, "key": key, "kind": kind, "max_bytes": max_bytes}
-        self._order(_Command(header, payload, self._timeout_s))
+        # It is read twice: as the model does, and to make it small.
+        self._order(_Command(header, payload, 2 * self._timeout_s))
 
     def reload(self, keep_delegate: bool) -> None:
         """Load the model again in the living process; `WorkerReady` or `WorkerFailed` follows.
@@ -176,7 +181,9 @@ class Worker:
         with self._lock:
             if not self._is_stopped and not self._is_over:
                 self._commands.append(command)
-                self._bell.send(b"!")
+                # It takes some hundred rings; when they fill it, the thread will hear that there is work.
+                with contextlib.suppress(BlockingIOError):
+                    self._bell.send(b"!")
 
     def _run(self) -> None:
         problem: Optional[Problem] = None
@@ -188,10 +195,16 @@ class Worker:
         self._end(problem)
 
     def _sit(self) -> Optional[Seat]:
+        if self._is_stopped:
+            return None
+        # Without the lock, which the loop wants: another worker's process may be slow to die.
+        seat = self._host.sit()
         with self._lock:
-            if not self._is_stopped:
-                self._seat = self._host.sit()
-            return self._seat
+            self._seat, is_stopped = seat, self._is_stopped
+        if not is_stopped:
+            return seat
+        seat.leave()
+        return None
 
     def _work(self, seat: Seat) -> Optional[Problem]:
         """Do one command after the other while there is a process; return why it ended, if not asked to."""
@@ -224,11 +237,14 @@ class Worker:
         poller = select.poll()
         poller.register(self._doorbell, _READ_EVENTS)
         poller.register(seat.connection, _READ_EVENTS)
-        if any(descriptor == seat.connection.fileno() for descriptor, _ in poller.poll()):
-            receive(seat.connection, time.monotonic() + _GOODBYE_S)
-            raise ModelError("worker_protocol", "the inference process speaks without being asked")
-        self._doorbell.recv(1)
-        return self._commands.popleft()
+        while True:
+            ready = [descriptor for descriptor, _ in poller.poll(0 if self._commands else None)]
+            if seat.connection.fileno() in ready:
+                receive(seat.connection, time.monotonic() + _GOODBYE_S)
+                raise ModelError("worker_protocol", "the inference process speaks without being asked")
+            if self._commands:
+                return self._commands.popleft()
+            self._doorbell.recv(_RINGS)
 
     def _do(self, seat: Seat, command: _Command) -> Event:
         deadline_s = time.monotonic() + command.timeout_s
