@@ -94,7 +94,8 @@ class Models:
                 boot=boot,
                 publish=_ignore if name == SHADOW else publish,
                 may_start=functools.partial(self._may_start, name),
-                means=means,
+                # What never answers must not stop those that do.
+                means=means._replace(restart_service=None) if name == SHADOW else means,
             )
             for name, own in _split(config).items()
         }

@@ -90,12 +90,16 @@ class Step:
 class Ladder:
     """The recovery of one model."""
 
-    def __init__(self, service_restarted_s: Optional[float] = None) -> None:
+    def __init__(
+        self, service_restarted_s: Optional[float] = None, may_restart_service: bool = True
+    ) -> None:
         """Begin at the bottom.
 
         Args:
             service_restarted_s: when the service was last restarted as a step, in monotonic seconds.
+            may_restart_service: whether this model is worth that everything else stops with it.
         """
+        self._may_restart_service = may_restart_service
         self._tried: Dict[Rung, Deque[float]] = {
             rung: collections.deque(maxlen=budget.tries) for rung, budget in BUDGETS.items()
         }
@@ -137,7 +141,7 @@ class Ladder:
     def _makes_sense(self, rung: Rung, has_edgetpu: bool) -> bool:
         if rung is Rung.RESTART_SERVICE:
             # A service in which the model never worked would only start into the same again.
-            return self._has_worked
+            return self._has_worked and self._may_restart_service
         return has_edgetpu or rung not in _NEEDS_EDGETPU
 
     def _pause_s(self, rung: Rung) -> float:

@@ -39,12 +39,12 @@ class Means(NamedTuple):
     Attributes:
         start_worker: starts a process for a release's files.
         reset_device: resets the Edge TPU, `DeviceReset` follows.
-        restart_service: ends the agent with a failure, for this reason.
+        restart_service: ends the agent with a failure, for this reason; None if this model may not do that.
     """
 
     start_worker: Callable[[ModelFiles], Worker]
     reset_device: Callable[[], None]
-    restart_service: Callable[[Problem], None]
+    restart_service: Optional[Callable[[Problem], None]]
 
 
 class Resident:
@@ -249,6 +249,7 @@ class Resident:
             _log.error("not restarted: %s", error.message)
             self.start()
             return
+        assert self._means.restart_service is not None, "a step that this model may not take"
         self._means.restart_service(_describe(step))
 
     def _rolls_back(self, kind: Kind, why: Problem) -> bool:
@@ -273,7 +274,8 @@ class Resident:
         return True
 
     def _build_ladder(self) -> Ladder:
-        return Ladder(self._restarts.last_s(self._clock.monotonic_s()))
+        restarted_s = self._restarts.last_s(self._clock.monotonic_s())
+        return Ladder(restarted_s, may_restart_service=self._means.restart_service is not None)
 
     def _compiled_manifest(self) -> Optional[ReleaseManifest]:
         """Return the installed release if it is for the Edge TPU that this device has."""
