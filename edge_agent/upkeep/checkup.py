@@ -79,7 +79,7 @@ class Checkup:
         if facts.free_bytes < self._reserve_bytes:
             yield Problem("disk_low", f"{facts.free_bytes // _MIB} MiB of disk are free", "free some space")
         if self._is_dropping(facts.outbox.dropped_total, now_s):
-            said = f"the outbox is full: {facts.outbox.dropped_total} messages were dropped so far"
+            said = f"the outbox is full or damaged: {facts.outbox.dropped_total} messages were dropped so far"
             yield Problem("outbox_dropping", said, "bring the broker back, or raise outbox.max_bytes")
         if not facts.is_outbox_saving:
             yield Problem("outbox_not_saving", "the disk refuses the outbox", "free some space, see dmesg")
