@@ -32,8 +32,8 @@ _SIDEWAYS = tuple(_TURNS[orientation] for orientation in (5, 6, 7, 8))
 _SMALL_SIDE = 640
 _SMALL_QUALITY = 80
 _HINT = "send a JPEG or PNG picture"
-# A progressive JPEG of few bytes may have thousands of scans, each of which costs time for all pixels; cameras
-# and programs make about 10.
+# A progressive JPEG of few bytes may have thousands of scans, each of which costs time for all pixels;
+# cameras and programs make about 10.
 _MAX_SCANS = 64
 _MAX_SEGMENTS = 1000
 # ITU-T T.81, B.1.1: a marker that begins a segment or ends the picture; 00 and restarts stand within a scan.

@@ -90,9 +90,7 @@ class Step:
 class Ladder:
     """The recovery of one model."""
 
-    def __init__(
-        self, service_restarted_s: Optional[float] = None, may_restart_service: bool = True
-    ) -> None:
+    def __init__(self, service_restarted_s: Optional[float] = None, may_restart_service: bool = True) -> None:
         """Begin at the bottom.
 
         Args:

@@ -51,7 +51,10 @@ def test_secrets_are_masked() -> None:
     [
         ("rtspsrc location=rtsp://me:s3c@ret@cam/1 ! x", "rtspsrc location=rtsp://***@cam/1 ! x"),
         ("rtspsrc user-id=me user-pw=s3cret ! x", "rtspsrc user-id=me user-pw=*** ! x"),
-        ("souphttpsrc location=http://cam/?token=s3cret&a=1", "souphttpsrc location=http://cam/?token=***&a=1"),
+        (
+            "souphttpsrc location=http://cam/?token=s3cret&a=1",
+            "souphttpsrc location=http://cam/?token=***&a=1",
+        ),
         ("/dev/video0", "/dev/video0"),
     ],
 )

@@ -126,7 +126,7 @@ def repeat_last_scan(jpeg, times):
 
 
 def test_a_jpeg_of_many_scans_is_refused_before_decoding():
-    """Each scan takes as long as the picture is large: some hundred kB would keep a worker busy for seconds."""
+    """Each scan takes as long as the picture is large: 200 kB would keep a worker busy for seconds."""
     picture = encode_image(np.full((64, 64), 127, np.uint8), "JPEG", progressive=True)
     few, many = repeat_last_scan(picture, 20), repeat_last_scan(picture, 100)
     assert build_reader().read(few).max() == 127

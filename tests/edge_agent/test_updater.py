@@ -289,7 +289,9 @@ def test_a_full_disk_delays_and_then_goes_on(board: Board, monkeypatch: pytest.M
     assert board.report.phase == "active"
 
 
-def test_a_disk_that_cannot_be_asked_for_its_room_delays(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_cannot_be_asked_for_its_room_delays(
+    board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It must not end the agent."""
 
     def fail(_path: str) -> None:
