@@ -111,6 +111,11 @@ class Ladder:
         self._has_worked = True
         self._in_a_row = 0
 
+    def forgive(self) -> None:
+        """Give the newest try to restart the worker back: the model was not to blame."""
+        if self._tried[Rung.RESTART_WORKER]:
+            self._tried[Rung.RESTART_WORKER].pop()
+
     def next(self, kind: Kind, why: Problem, now_s: float, has_edgetpu: bool) -> Step:
         """Return what to do about a fault.
 
