@@ -4,6 +4,7 @@ downloading -> verifying -> testing -> trial -> active; failed and rolled_back s
 `model/reported`; what must survive a power cut is in `slots` before the step is taken.
 """
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -82,7 +83,11 @@ class Updater:
 
     def resume(self) -> None:
         """Go on with what a restart interrupted; chunks that are on disk are not fetched again."""
-        if self._slots.state.candidate is not None:
+        candidate = self._slots.state.candidate
+        if candidate is not None:
+            # It may have a time to wait for; one that is damaged is dealt with when it begins.
+            with contextlib.suppress(StorageError):
+                self._manifest = self._slots.release(candidate.release)
             self._start_at_s = self._clock.monotonic_s()
 
     def connected(self) -> None:

@@ -359,8 +359,11 @@ def test_a_device_outside_the_percentage_waits(board: Board) -> None:
 
 
 def test_a_release_waits_for_its_time(board: Board) -> None:
-    """`not_before` is kept when the clock is right."""
+    """`not_before` is kept when the clock is right, also over a restart."""
     board.publish(rollout=Rollout("later", not_before=format_time(board.clock.now + 100)))
+    assert board.link.subscribed == []
+    board.reboot()
+    board.pass_time(1)
     assert board.link.subscribed == []
     board.clock.now += 101
     board.pass_time(1)
