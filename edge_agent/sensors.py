@@ -26,9 +26,16 @@ class Temperature(NamedTuple):
     celsius: float
 
 
-def read_temperatures(root: Path = Path("/")) -> Iterator[Temperature]:
-    """Yield what every sensor says; one that is asleep, gone or broken says nothing. `root` holds /sys."""
+def read_temperatures(root: Path = Path("/"), only: str = "") -> Iterator[Temperature]:
+    """Yield what every sensor says; one that is asleep, gone or broken says nothing.
+
+    Args:
+        root: holds /sys.
+        only: EDGETPU or BOARD to ask the sensors of one place alone.
+    """
     for place, pattern in _TEMPERATURES:
+        if only not in ("", place):
+            continue
         for path in sorted(root.glob(pattern)):
             try:
                 celsius = int(path.read_text("ascii")) / 1000
@@ -48,9 +55,7 @@ class Sensors:
 
     def hottest_celsius(self, place: str) -> Optional[float]:
         """Return the highest temperature at EDGETPU or BOARD."""
-        return max(
-            (each.celsius for each in read_temperatures(self._root) if each.place == place), default=None
-        )
+        return max((each.celsius for each in read_temperatures(self._root, place)), default=None)
 
     def has_edgetpu(self) -> bool:
         """Say whether the driver shows an Edge TPU; one on USB it does not."""

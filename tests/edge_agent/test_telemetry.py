@@ -1,5 +1,7 @@
 """Promises of upkeep.telemetry: one retained document that says how the device is."""
 
+import os
+import threading
 from dataclasses import replace
 
 import pytest
@@ -41,6 +43,7 @@ class Desk:
             workers=lambda: [1],
             shadow=lambda: self.shadow,
             sensors=Sensors(folder),
+            edgetpu_celsius=lambda: 61.5,
         )
 
     def answer(self, result, source="http"):
@@ -165,3 +168,13 @@ def test_a_clock_that_is_not_set_is_said(desk):
     desk.clock.now = 7.0
     desk.pass_time(30)
     assert desk.told[0].clock_synced is False
+
+
+def test_a_chip_that_is_slow_to_tell_its_temperature_holds_nobody_up(desk, tmp_path):
+    """It is read elsewhere; here a file that nobody writes to would be waited for."""
+    (tmp_path / "sys/class/apex/apex_0").mkdir(parents=True)
+    os.mkfifo(str(tmp_path / "sys/class/apex/apex_0/temp"))
+    telling = threading.Thread(target=desk.telegraph.connected, daemon=True)
+    telling.start()
+    telling.join(5)
+    assert not telling.is_alive() and desk.told[0].tpu.temp_c == 61.5
