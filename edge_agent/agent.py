@@ -296,7 +296,7 @@ class Agent:
         if predictor.serving is None:
             return "the model is being loaded" if predictor.is_restarting else "no model is loaded"
         problem = self._tally.model_problem()
-        return f"the newest answer failed: {problem.code}: {problem.message}" if problem else None
+        return f"the newest answer failed: {problem.code}: {problem.message}"[:1000] if problem else None
 
     def _state(self) -> State:
         return State(

@@ -146,9 +146,9 @@ class Lane:
 
     def failed(self, event: WorkerFailed) -> None:
         """One of its workers is gone."""
-        was_serving = self.predictor.lost(event.worker, by_itself=event.problem.code != SHARED)
+        loss = self.predictor.lost(event.worker, by_itself=event.problem.code != SHARED)
         if not self.updater.failed(event):
-            self._resident.failed(event, was_serving)
+            self._resident.failed(event, loss)
 
     def heat(self, event: HeatMeasured) -> None:
         """The Edge TPU's temperature was read."""

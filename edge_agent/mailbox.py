@@ -2,11 +2,9 @@
 
 import queue
 import threading
-from typing import Optional
+from typing import Optional, Tuple
 
-from edge_agent.events import Event, InferenceAsked, MessageArrived
-
-_STRANGERS = (InferenceAsked, MessageArrived)
+from edge_agent.events import Event
 
 
 class Mailbox:
@@ -14,12 +12,12 @@ class Mailbox:
 
     def __init__(self, room: int) -> None:
         # A signal handler puts too, in the middle of `get`: only SimpleQueue can take that.
-        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[Tuple[Event, bool]] = queue.SimpleQueue()
         self._room = threading.Semaphore(room)
 
     def put(self, event: Event) -> None:
         """Put what our own doing has caused. Never blocks: a callback may hold a lock that the loop wants."""
-        self._events.put(event)
+        self._events.put((event, False))
 
     def offer(self, event: Event) -> None:
         """Put what a stranger sent.
@@ -29,19 +27,19 @@ class Mailbox:
         """
         if not self._room.acquire(blocking=False):
             raise queue.Full
-        self._events.put(event)
+        self._events.put((event, True))
 
     def offer_waiting(self, event: Event) -> None:
         """Put what a stranger sent, as soon as there is room; the socket then holds the stranger back."""
         self._room.acquire()
-        self._events.put(event)
+        self._events.put((event, True))
 
     def get(self, timeout_s: float) -> Optional[Event]:
         """Take the next event, or None when none comes in time."""
         try:
-            event = self._events.get(timeout=timeout_s)
+            event, has_room = self._events.get(timeout=timeout_s)
         except queue.Empty:
             return None
-        if isinstance(event, _STRANGERS):
+        if has_room:
             self._room.release()
         return event

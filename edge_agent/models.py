@@ -33,7 +33,7 @@ from edge_agent.learning.twin import Twin
 from edge_agent.link import Link
 from edge_agent.recovery.resident import Means
 from edge_agent.recovery.thermometer import Thermometer
-from edge_agent.sensors import Sensors, read_temperatures
+from edge_agent.sensors import BOARD, Sensors
 
 Handler = Callable[[Any], None]
 T = TypeVar("T")
@@ -79,7 +79,6 @@ class Models:
             StorageError: a folder cannot be used.
         """
         self._limits = config.inference
-        self._has_edgetpu = config.edgetpu is not None
         self._topics = topics = Topics(config.mqtt.base)
         self._clock = clock
         self._post = post
@@ -97,7 +96,8 @@ class Models:
                 boot=boot,
                 publish=_ignore if name == SHADOW else publish,
                 may_start=functools.partial(self._may_start, name),
-                means=means,
+                # What never answers must not stop those that do.
+                means=means._replace(restart_service=None) if name == SHADOW else means,
             )
             for name, own in _split(config).items()
         }
@@ -146,8 +146,7 @@ class Models:
 
     def start(self) -> None:
         """Load what is installed."""
-        if self._has_edgetpu:
-            self._thermometer.start()
+        self._thermometer.start()
         for lane in self.lanes.values():
             lane.start()
 
@@ -217,7 +216,7 @@ class Models:
             main=self.main.predictor,
             shadow=(self._twin or self.lanes[SHADOW]).predictor,
             clock=self._clock,
-            read_temperature=_read_hottest,
+            read_temperature=lambda: Sensors().hottest_celsius(BOARD),
             on_disagreement=on_disagreement,
         )
 
@@ -241,10 +240,6 @@ def _tell(everyone: Iterable[T], step: Callable[[T, Any], None]) -> Handler:
             step(each, event)
 
     return handle
-
-
-def _read_hottest() -> Optional[float]:
-    return max((each.celsius for each in read_temperatures()), default=None)
 
 
 def _ignore(prediction: Prediction, _asked: InferenceAsked) -> Prediction:

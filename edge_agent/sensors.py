@@ -12,6 +12,8 @@ _AVAILABLE = re.compile(r"^MemAvailable:\s+(\d+) kB", re.MULTILINE)
 _RESIDENT = re.compile(r"^VmRSS:\s+(\d+) kB", re.MULTILINE)
 _WRITTEN = re.compile(r"^write_bytes: (\d+)$", re.MULTILINE)
 _KIB = 1024
+# What any sensor can mean; a broken one says anything. A dead Edge TPU says about -89.
+_COLDEST_CELSIUS, _HOTTEST_CELSIUS = -273.15, 300.0
 # Columns of the line "cpu" in /proc/stat: user nice system idle iowait irq softirq steal. Source: proc(5).
 _IDLE, _IOWAIT, _COLUMNS = 3, 4, 8
 
@@ -24,14 +26,23 @@ class Temperature(NamedTuple):
     celsius: float
 
 
-def read_temperatures(root: Path = Path("/")) -> Iterator[Temperature]:
-    """Yield what every sensor says; one that is asleep or gone says nothing. `root` holds /sys."""
+def read_temperatures(root: Path = Path("/"), only: str = "") -> Iterator[Temperature]:
+    """Yield what every sensor says; one that is asleep, gone or broken says nothing.
+
+    Args:
+        root: holds /sys.
+        only: EDGETPU or BOARD to ask the sensors of one place alone.
+    """
     for place, pattern in _TEMPERATURES:
+        if only not in ("", place):
+            continue
         for path in sorted(root.glob(pattern)):
             try:
-                yield Temperature(place, path.parent.name, int(path.read_text("ascii")) / 1000)
+                celsius = int(path.read_text("ascii")) / 1000
             except (OSError, ValueError):
                 continue
+            if _COLDEST_CELSIUS <= celsius <= _HOTTEST_CELSIUS:
+                yield Temperature(place, path.parent.name, celsius)
 
 
 class Sensors:
@@ -44,9 +55,7 @@ class Sensors:
 
     def hottest_celsius(self, place: str) -> Optional[float]:
         """Return the highest temperature at EDGETPU or BOARD."""
-        return max(
-            (each.celsius for each in read_temperatures(self._root) if each.place == place), default=None
-        )
+        return max((each.celsius for each in read_temperatures(self._root, place)), default=None)
 
     def has_edgetpu(self) -> bool:
         """Say whether the driver shows an Edge TPU; one on USB it does not."""

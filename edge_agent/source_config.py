@@ -1,6 +1,7 @@
 """What `[sources.NAME]` may say: where the pictures come from, which predictions are published."""
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from typing import Optional
 
@@ -15,6 +16,9 @@ EVERY, ON_CHANGE, RATE_LIMITED, AGGREGATE = "every", "on-change", "rate-limited"
 # Sources that every agent has.
 HTTP, MQTT = BUILT_IN = ("http", "mqtt")
 MAX_SOURCES = 16
+MASK = "***"
+# User and password of an address; passwords and the like among the properties of a pipeline or in a query.
+_SECRET = re.compile(r"(://)[^/\s]+(?=@)|((?:password|passwd|pw|token|secret|key)=)[^\s&]+", re.IGNORECASE)
 
 _PATH = Text(r"[^\x00]*", max_length=4096)
 _NEEDED = {FOLDER: "path", CAMERA: "device"}
@@ -77,6 +81,11 @@ class SourceConfig(Record):
             raise MessageError(f"{_NEEDED[self.kind]} is missing, and a {self.kind} needs it")
         if (self.after == MOVE) != bool(self.move_to):
             raise MessageError('move_to and after = "move" go together')
+
+
+def hide_secrets(text: str) -> str:
+    """Return what strangers may see of a camera's `device`, or of a text that names it."""
+    return _SECRET.sub(lambda found: (found.group(1) or found.group(2)) + MASK, text)
 
 
 _DEFAULTS = {entry.name: entry.default for entry in dataclasses.fields(SourceConfig)}

@@ -11,6 +11,8 @@ from contract.messages import Problem
 from edge_agent.inference.frames import send_socket
 
 _log = logging.getLogger(__name__)
+# A killed process is gone after this, unless it hangs in a driver.
+_DEATH_S = 5.0
 # More threads of a linear algebra library would only cost memory; the TFLite kernels have their own.
 _THREADS_OF_LIBRARIES = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
@@ -60,14 +62,21 @@ class Child:
         return ours
 
     def end(self, patience_s: float) -> int:
-        """Close the control socket, kill the process if it is not gone in time, return its exit code."""
+        """Close the control socket, kill the process if it is not gone in time, return its exit code.
+
+        One that hangs in a driver, where no signal reaches it, is left behind.
+        """
         self._control.close()
         try:
             return self._process.wait(patience_s)
         except subprocess.TimeoutExpired:
             _log.info("process %d is killed", self.pid)
             self._process.kill()
-        return self._process.wait()
+        try:
+            return self._process.wait(_DEATH_S)
+        except subprocess.TimeoutExpired:
+            _log.error("process %d cannot be killed", self.pid)
+            return -signal.SIGKILL
 
 
 def explain_exit(exit_code: int) -> Problem:

@@ -23,6 +23,7 @@ _ORDERS = (
     ("count", "scores", "classes", "boxes"),
 )
 _BACKGROUND = "???"
+_MAX_ID = 2**31 - 1
 
 
 # The number of the output that holds each part.
@@ -77,7 +78,7 @@ def find_objects(
     return tuple(
         DetectedObject(
             label=_name(labels, int(classes[place]) + offset, int(classes[place])),
-            id=max(0, int(classes[place])),
+            id=min(max(0, int(classes[place])), _MAX_ID),
             score=float(np.clip(scores[place], 0.0, 1.0)),
             box=tuple(float(edge) for edge in boxes[place]),
         )

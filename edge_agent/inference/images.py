@@ -2,6 +2,7 @@
 
 import io
 import logging
+import re
 from typing import Any, Optional, Sequence, Tuple
 
 import numpy as np
@@ -31,6 +32,13 @@ _SIDEWAYS = tuple(_TURNS[orientation] for orientation in (5, 6, 7, 8))
 _SMALL_SIDE = 640
 _SMALL_QUALITY = 80
 _HINT = "send a JPEG or PNG picture"
+# A progressive JPEG of few bytes may have thousands of scans, each of which costs time for all pixels;
+# cameras and programs make about 10.
+_MAX_SCANS = 64
+_MAX_SEGMENTS = 1000
+# ITU-T T.81, B.1.1: a marker that begins a segment or ends the picture; 00 and restarts stand within a scan.
+_MARKER = re.compile(rb"\xff([\xc0-\xcf\xd9-\xfe])")
+_END, _SCAN = b"\xd9", b"\xda"
 
 # Pillow only warns where we refuse: `max_pixels` is checked before anything is decoded.
 Image.MAX_IMAGE_PIXELS = None
@@ -92,6 +100,8 @@ class ImageReader:
                 raise RequestError(
                     "bad_image", f"the picture has {pixels} pixels, at most {self._max_pixels} are allowed"
                 )
+            if image.format == "JPEG" and _has_too_many_scans(payload):
+                raise RequestError("bad_image", f"the picture has more than {_MAX_SCANS} scans", _HINT)
             turn = _read_turn(image)
             size = self._size[::-1] if turn in _SIDEWAYS else self._size
             if self._filter == Image.Resampling.BILINEAR:
@@ -144,6 +154,20 @@ def draw_boxes(payload: bytes, objects: Sequence[DetectedObject], suffix: str) -
     file = io.BytesIO()
     picture.save(file, "PNG" if suffix.lower() == ".png" else "JPEG")
     return file.getvalue()
+
+
+def _has_too_many_scans(jpeg: bytes) -> bool:
+    scans = place = 0
+    for _ in range(_MAX_SEGMENTS):
+        marker = _MARKER.search(jpeg, place)
+        # After its end may follow anything: some phones put a film there.
+        if marker is None or marker.group(1) == _END:
+            return False
+        scans += marker.group(1) == _SCAN
+        if scans > _MAX_SCANS:
+            return True
+        place = marker.end() + int.from_bytes(jpeg[marker.end() : marker.end() + 2], "big")
+    return True
 
 
 def _read_turn(image: Image.Image) -> Optional[Image.Transpose]:

@@ -4,7 +4,7 @@ import collections
 import logging
 import math
 from dataclasses import dataclass
-from typing import Callable, Deque, Dict, List, Optional, Tuple
+from typing import Callable, Deque, Dict, List, NamedTuple, Optional, Tuple
 
 from contract.messages import NOT_PUBLISHED, Candidate, Latency, Prediction, Problem
 from edge_agent.clock import Clock
@@ -53,6 +53,13 @@ class _Running:
     waiting: _Waiting
     serving: Serving
     sent_s: float
+
+
+class Loss(NamedTuple):
+    """What a worker's death means: whether it was the one that serves, and whether a request is to blame."""
+
+    was_serving: bool
+    by_request: bool
 
 
 class Predictor:
@@ -151,26 +158,28 @@ class Predictor:
         self._stop_idle()
         self._dispatch()
 
-    def lost(self, worker: int, by_itself: bool = True) -> bool:
-        """A worker died: what it was working on is tried once more. True if it was the one that serves.
+    def lost(self, worker: int, by_itself: bool = True) -> Loss:
+        """A worker died: what it was working on is tried once more, and is to blame if it dies again.
 
         Args:
             worker: its number.
             by_itself: False if another worker took it down: that was not the request's fault.
         """
+        by_request = False
         for place in [place for place in self._running if place[0] == worker]:
             running = self._running.pop(place)
             tries = running.waiting.tries + by_itself
             if tries < _MAX_TRIES:
                 self._waiting.appendleft(_Waiting(running.waiting.asked, tries))
             else:
+                by_request = True
                 running.waiting.asked.answer(_WORKER_LOST)
         self._retired = [other for other in self._retired if other.number != worker]
         was_serving = self.serving is not None and self.serving.worker.number == worker
         if was_serving:
             self.serving = None
             self.is_restarting = True
-        return was_serving
+        return Loss(was_serving, by_request)
 
     def give_up(self, problem: Problem) -> None:
         """No worker will come back: answer everybody who waits."""

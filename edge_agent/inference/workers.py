@@ -1,6 +1,7 @@
 """The agent's side of a loaded model: has a process load it, hands it work, notices when it hangs or dies."""
 
 import collections
+import contextlib
 import logging
 import select
 import socket
@@ -83,6 +84,8 @@ class Worker:
         self._commands: Deque[_Command] = collections.deque()
         self._deadline_s: Optional[float] = None
         self._doorbell, self._bell = socket.socketpair()
+        # The loop rings it, and must never wait.
+        self._bell.setblocking(False)
         self._thread = threading.Thread(target=self._run, name=f"worker-{number}", daemon=True)
 
     @classmethod
@@ -151,7 +154,8 @@ class Worker:
     def sample(self, key: int, kind: str, payload: bytes, max_bytes: int) -> None:
         """Ask for an input in at most `max_bytes`; `WorkerSampled` with `key` follows."""
         header = {"do": SAMPLE, "key": key, "kind": kind, "max_bytes": max_bytes}
-        self._order(_Command(header, payload, self._timeout_s))
+        # It is read twice: as the model does, and to make it small.
+        self._order(_Command(header, payload, 2 * self._timeout_s))
 
     def reload(self, keep_delegate: bool) -> None:
         """Load the model again in the living process; `WorkerReady` or `WorkerFailed` follows.
@@ -191,7 +195,8 @@ class Worker:
             if self._is_open and len(command.body) <= SMALL_BYTES:
                 self._send_now()
             else:
-                self._bell.send(b"!")
+                with contextlib.suppress(BlockingIOError):
+                    self._bell.send(b"!")
 
     def _send_now(self) -> None:
         assert self._seat is not None
@@ -211,11 +216,17 @@ class Worker:
         self._end(problem)
 
     def _sit(self) -> Optional[Seat]:
+        if self._is_stopped:
+            return None
+        # Without the lock, which the loop wants: another worker's process may be slow to die.
+        seat = self._host.sit()
         with self._lock:
-            if not self._is_stopped:
-                self._seat = self._host.sit()
-                self._is_open = True
-            return self._seat
+            self._seat, is_stopped = seat, self._is_stopped
+            self._is_open = not is_stopped
+        if not is_stopped:
+            return seat
+        seat.leave()
+        return None
 
     def _work(self, seat: Seat) -> Optional[Problem]:
         """Do one command after the other while there is a process; return why it ended, if not asked to."""

@@ -25,7 +25,6 @@ from edge_agent.tally import RIGHT, UNKNOWN, WRONG, Tally
 _log = logging.getLogger(__name__)
 _FILE = "sampling.json"
 _DISAGREEMENT, _FEEDBACK = "disagreement", "feedback"
-_MAX_PENDING = 8
 
 
 class _Wanted(NamedTuple):
@@ -68,6 +67,8 @@ class Sampler:
         self._novelty = Novelty(config.sampling.min_interval_s)
         self._budget = Budget(config.sampling.bytes_per_day, _load_spent(self._path), clock.monotonic_s())
         self._pending: OrderedDict[int, _Wanted] = collections.OrderedDict()
+        self._pending_bytes = 0
+        self._limits = config.sampling
         self._next_key = 0
 
     def see(self, asked: InferenceAsked, result: Union[Prediction, Problem]) -> None:
@@ -101,9 +102,9 @@ class Sampler:
 
     def sampled(self, event: WorkerSampled) -> None:
         """A worker has made an input ready: send it, if it is new and the day's budget allows."""
-        wanted = self._pending.pop(event.key, None)
-        if wanted is None:
+        if event.key not in self._pending:
             return
+        wanted = self._take(event.key)
         if event.found is None:
             _log.info("no sample of %s: its input is too large", wanted.seen.prediction.id)
         elif wanted.reason == _FEEDBACK or self._may_send(event.found):
@@ -117,10 +118,19 @@ class Sampler:
     def _want(self, wanted: _Wanted) -> None:
         self._next_key += 1
         self._pending[self._next_key] = wanted
-        if len(self._pending) > _MAX_PENDING:
-            # Their worker died on the way.
-            self._pending.popitem(last=False)
+        self._pending_bytes += len(wanted.seen.payload)
+        # Whatever is remembered may be judged at once; beyond that, a worker died on the way.
+        limits = self._limits
+        while len(self._pending) > max(1, limits.remember_inputs) or (
+            self._pending_bytes > limits.remember_bytes and len(self._pending) > 1
+        ):
+            self._take(next(iter(self._pending)))
         self._prepare(wanted.seen, self._next_key)
+
+    def _take(self, key: int) -> _Wanted:
+        wanted = self._pending.pop(key)
+        self._pending_bytes -= len(wanted.seen.payload)
+        return wanted
 
     def _may_send(self, found: Sampled) -> bool:
         if not self._novelty.is_new(found.likeness):

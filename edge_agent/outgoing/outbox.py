@@ -118,9 +118,10 @@ class Outbox:
 
     def tick(self, now_s: float) -> None:
         """Save what has waited long enough. To be called at least four times a second."""
+        is_blocked = not self.is_saving and now_s >= self._blocked_until_s
         is_waiting = bool(self._unsaved) and now_s - self._unsaved_since_s >= _SAVE_AFTER_S
         has_deleted = self._disk.has_deleted and now_s - self._deleted_since_s >= _FORGET_AFTER_S
-        if is_waiting or has_deleted:
+        if is_waiting or has_deleted or is_blocked:
             self.commit()
 
     def commit(self) -> None:
@@ -136,16 +137,18 @@ class Outbox:
         return OutboxStats(
             self._disk.messages + len(self._unsaved),
             self._disk.bytes + self._unsaved_bytes,
-            self._dropped_total,
+            self._dropped_total + self._disk.damaged_total,
         )
 
     def close(self) -> None:
         """Save what waits and let go of the file."""
+        # Also if the disk has just refused: there is no later.
+        self._blocked_until_s = self._clock()
         self.commit()
         self._disk.close()
 
     def _save(self) -> bool:
-        self._disk.add(tuple(self._unsaved.values()), self._dropped_total)
+        self._disk.add(tuple(self._unsaved.values()), self.stats().dropped_total)
         self._unsaved.clear()
         self._unsaved_bytes = 0
         return True

@@ -25,7 +25,7 @@ CREATE TABLE IF NOT EXISTS blocks (
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 """
 _COUNT = "SELECT coalesce(sum(messages), 0), coalesce(sum(bytes), 0), coalesce(max(last), 0) FROM blocks"
-_NEXT = "SELECT last, block FROM blocks WHERE last > ? ORDER BY last LIMIT 1"
+_NEXT = "SELECT last, block, messages, bytes FROM blocks WHERE last > ? ORDER BY last LIMIT 1"
 
 
 class OutboxTable:
@@ -40,6 +40,7 @@ class OutboxTable:
         bytes: what they count for.
         last_key: the highest key so far.
         dropped_total: as it was last saved.
+        damaged_total: messages that were on disk and cannot be read any more, since it was opened.
         has_deleted: whether a deletion is not durable yet.
         was_reset: the file was damaged and lies aside as `*.corrupt`.
     """
@@ -48,7 +49,7 @@ class OutboxTable:
         self._path = path
         self._database: sqlite3.Connection
         self.was_reset = False
-        self.messages = self.bytes = self.last_key = self.dropped_total = 0
+        self.messages = self.bytes = self.last_key = self.dropped_total = self.damaged_total = 0
         try:
             self._open()
         except sqlite3.OperationalError:
@@ -61,6 +62,7 @@ class OutboxTable:
         """Go on after an error, with a new file if this one is damaged."""
         if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
             self._database.close()
+            self.damaged_total += self.messages
             self._set_aside(error)
             self._open()
         elif self._database.in_transaction:
@@ -155,11 +157,15 @@ class OutboxTable:
         found = self._database.execute(_NEXT, (self._read_to,)).fetchone()
         if found is None:
             return False
+        self._read_to, block, messages, size_bytes = found
         try:
-            self._read.update((row.key, row) for row in unpack(found[1]))
+            self._read.update((row.key, row) for row in unpack(block))
         except ValueError as error:
-            raise sqlite3.DatabaseError(f"block {found[0]}: {error}") from error
-        self._read_to = found[0]
+            _log.error("%d messages that waited are damaged: %s", messages, error)
+            self.messages -= messages
+            self.bytes -= size_bytes
+            self.damaged_total += messages
+            self.has_deleted = True
         return True
 
     def _set_aside(self, error: sqlite3.Error) -> None:

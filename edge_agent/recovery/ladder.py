@@ -90,12 +90,14 @@ class Step:
 class Ladder:
     """The recovery of one model."""
 
-    def __init__(self, service_restarted_s: Optional[float] = None) -> None:
+    def __init__(self, service_restarted_s: Optional[float] = None, may_restart_service: bool = True) -> None:
         """Begin at the bottom.
 
         Args:
             service_restarted_s: when the service was last restarted as a step, in monotonic seconds.
+            may_restart_service: whether this model is worth that everything else stops with it.
         """
+        self._may_restart_service = may_restart_service
         self._tried: Dict[Rung, Deque[float]] = {
             rung: collections.deque(maxlen=budget.tries) for rung, budget in BUDGETS.items()
         }
@@ -108,6 +110,11 @@ class Ladder:
         """The model is loaded and has run."""
         self._has_worked = True
         self._in_a_row = 0
+
+    def forgive(self) -> None:
+        """Give the newest try to restart the worker back: the model was not to blame."""
+        if self._tried[Rung.RESTART_WORKER]:
+            self._tried[Rung.RESTART_WORKER].pop()
 
     def next(self, kind: Kind, why: Problem, now_s: float, has_edgetpu: bool) -> Step:
         """Return what to do about a fault.
@@ -137,7 +144,7 @@ class Ladder:
     def _makes_sense(self, rung: Rung, has_edgetpu: bool) -> bool:
         if rung is Rung.RESTART_SERVICE:
             # A service in which the model never worked would only start into the same again.
-            return self._has_worked
+            return self._has_worked and self._may_restart_service
         return has_edgetpu or rung not in _NEEDS_EDGETPU
 
     def _pause_s(self, rung: Rung) -> float:

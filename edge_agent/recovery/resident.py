@@ -17,7 +17,7 @@ from edge_agent.errors import AgentError, ModelError, StorageError
 from edge_agent.events import DeviceReset, WorkerAnswered, WorkerFailed, WorkerReady
 from edge_agent.inference import thermal
 from edge_agent.inference.host import SHARED
-from edge_agent.inference.predictor import Predictor, Serving
+from edge_agent.inference.predictor import Loss, Predictor, Serving
 from edge_agent.inference.runnable_model import RunnableModel
 from edge_agent.inference.workers import ModelFiles, Worker
 from edge_agent.recovery.health import Health
@@ -39,12 +39,12 @@ class Means(NamedTuple):
     Attributes:
         start_worker: starts a process for a release's files.
         reset_device: resets the Edge TPU, `DeviceReset` follows.
-        restart_service: ends the agent with a failure, for this reason.
+        restart_service: ends the agent with a failure, for this reason; None if this model may not do that.
     """
 
     start_worker: Callable[[ModelFiles], Worker]
     reset_device: Callable[[], None]
-    restart_service: Callable[[Problem], None]
+    restart_service: Optional[Callable[[Problem], None]]
 
 
 class Resident:
@@ -138,13 +138,16 @@ class Resident:
             self._health.forget()
             self._recover(fault.kind, fault.why)
 
-    def failed(self, event: WorkerFailed, was_serving: bool) -> None:
+    def failed(self, event: WorkerFailed, loss: Loss) -> None:
         """A worker is gone; if it was the installed model's or the fallback's, something is done about it."""
+        if loss.by_request:
+            # What it did to the process before was not the model's fault either.
+            self._ladder.forgive()
         if self._standby.owns(event.worker):
             self._standby.failed(event.problem)
-        elif was_serving or self.owns(event.worker):
+        elif loss.was_serving or self.owns(event.worker):
             self._worker = None
-            self._recover(Kind.LOST, event.problem)
+            self._recover(Kind.LOST, event.problem, is_forgiven=loss.by_request)
 
     def heat(self, celsius: Optional[float]) -> None:
         """The Edge TPU has this temperature; None if it is not told."""
@@ -184,13 +187,19 @@ class Resident:
         elif self._worker is None and not self._is_resetting and self._is_wanted():
             self.start()
 
-    def _recover(self, kind: Kind, why: Problem) -> None:
-        """Choose a step, let the fallback answer meanwhile; `tick` takes the step."""
+    def _recover(self, kind: Kind, why: Problem, is_forgiven: bool = False) -> None:
+        """Choose a step, let the fallback answer meanwhile; `tick` takes the step.
+
+        Args:
+            kind: what was seen.
+            why: the same in words.
+            is_forgiven: it was not the model's fault, and uses up no try.
+        """
         if self._rolls_back(kind, why):
             return
         now_s = self._clock.monotonic_s()
         manifest = self._compiled_manifest()
-        if why.code == SHARED:
+        if is_forgiven or why.code == SHARED:
             step = Step(Rung.RESTART_WORKER, now_s, now_s, why)
         else:
             step = self._ladder.next(kind, why, now_s, has_edgetpu=manifest is not None)
@@ -249,6 +258,7 @@ class Resident:
             _log.error("not restarted: %s", error.message)
             self.start()
             return
+        assert self._means.restart_service is not None, "a step that this model may not take"
         self._means.restart_service(_describe(step))
 
     def _rolls_back(self, kind: Kind, why: Problem) -> bool:
@@ -273,7 +283,8 @@ class Resident:
         return True
 
     def _build_ladder(self) -> Ladder:
-        return Ladder(self._restarts.last_s(self._clock.monotonic_s()))
+        restarted_s = self._restarts.last_s(self._clock.monotonic_s())
+        return Ladder(restarted_s, may_restart_service=self._means.restart_service is not None)
 
     def _compiled_manifest(self) -> Optional[ReleaseManifest]:
         """Return the installed release if it is for the Edge TPU that this device has."""

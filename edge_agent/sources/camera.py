@@ -8,7 +8,7 @@ from typing import Callable, Optional
 
 from contract.messages import Problem
 from edge_agent.events import InferenceAsked
-from edge_agent.source_config import SourceConfig
+from edge_agent.source_config import SourceConfig, hide_secrets
 from edge_agent.sources.camera_program import build_command
 from edge_agent.sources.source import Source
 from edge_agent.sources.stream import Stream, StreamLost
@@ -85,6 +85,6 @@ def next_pause_s(pause_s: float, lived_s: float) -> float:
 def _explain(lost: StreamLost, config: SourceConfig) -> Problem:
     return Problem(
         "camera_lost",
-        f"{config.device}: {lost}"[:1000],
+        hide_secrets(f"{config.device}: {lost}")[:1000],
         "is it plugged in, may the agent's user read it (group video), and is GStreamer or OpenCV installed?",
     )

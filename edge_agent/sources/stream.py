@@ -16,6 +16,8 @@ _log = logging.getLogger(__name__)
 MAX_FRAME_BYTES = 8 * 1024 * 1024
 _MAX_HEADER_BYTES = 1024
 _LAST_WORDS_BYTES = 4096
+# What a pipe holds. Source: pipe(7).
+_PIPE_BYTES = 65536
 _PATIENCE_S = 2.0
 _LENGTH = re.compile(rb"content-length: *(\d{1,9})\r\n", re.IGNORECASE)
 
@@ -47,6 +49,7 @@ class Stream:
         self._changed = threading.Condition()
         self._frame: Optional[bytes] = None
         self._end: Optional[str] = None
+        self._said = b""
         self._reader = threading.Thread(target=self._read, name="frames", daemon=True)
         try:
             self._reader.start()
@@ -98,6 +101,7 @@ class Stream:
         assert self._process.stdout is not None
         try:
             for frame in split(self._process.stdout):
+                self._listen()
                 with self._changed:
                     self._frame = frame
                     self._changed.notify()
@@ -105,12 +109,18 @@ class Stream:
         except (ValueError, OSError) as error:
             self._set_end(str(error))
 
-    def _last_words(self) -> str:
-        """Return the first line that the process has complained with."""
+    def _listen(self) -> None:
+        """Take what the process complains about: it must not wait for that, and what it says last counts."""
         assert self._process.stderr is not None
         os.set_blocking(self._process.stderr.fileno(), False)
-        said = self._process.stderr.read(_LAST_WORDS_BYTES) or b""
-        lines = said.decode("utf-8", "replace").splitlines()
+        with contextlib.suppress(BlockingIOError):
+            said = os.read(self._process.stderr.fileno(), _PIPE_BYTES)
+            self._said = said[-_LAST_WORDS_BYTES:] or self._said
+
+    def _last_words(self) -> str:
+        """Return the first of the last lines that the process has complained with."""
+        self._listen()
+        lines = self._said.decode("utf-8", "replace").splitlines()
         return next((line.strip()[:500] for line in lines if line.strip()), "the stream has ended")
 
 

@@ -150,9 +150,14 @@ class Slots:
         for digest in kept:
             with contextlib.suppress(StorageError):
                 blobs |= {blob.sha256 for blob in self.release(digest).blobs.values()}
-        _sweep(self._releases, lambda path: path.stem in kept)
-        _sweep(self._blobs, lambda path: path.name in blobs)
-        _sweep(self._parts, lambda path: path.name in blobs)
+        try:
+            _sweep(self._releases, lambda path: path.stem in kept)
+            _sweep(self._blobs, lambda path: path.name in blobs)
+            _sweep(self._parts, lambda path: path.name in blobs)
+        except OSError as error:
+            _log.error(
+                "cannot clean up %s, it is tried again after the next release: %s", self._folder, error
+            )
 
     def forget_candidate(self, problem: Optional[Problem] = None) -> None:
         """Give up the candidate; with a problem it is remembered and not tried again."""

@@ -4,11 +4,13 @@ downloading -> verifying -> testing -> trial -> active; failed and rolled_back s
 `model/reported`; what must survive a power cut is in `slots` before the step is taken.
 """
 
+import contextlib
 import hashlib
 import logging
 import os
 import random
 from dataclasses import replace
+from pathlib import Path
 from typing import Callable, Optional
 
 from contract.manifest import ReleaseManifest, Root
@@ -18,6 +20,7 @@ from edge_agent.clock import Clock
 from edge_agent.config import AgentConfig
 from edge_agent.errors import AgentError, ModelError, StorageError, TrustError
 from edge_agent.events import MessageArrived, WorkerFailed, WorkerReady, WorkerTested
+from edge_agent.files import explain
 from edge_agent.inference.host import SHARED
 from edge_agent.inference.predictor import Predictor, Serving
 from edge_agent.inference.runnable_model import RunnableModel
@@ -80,7 +83,11 @@ class Updater:
 
     def resume(self) -> None:
         """Go on with what a restart interrupted; chunks that are on disk are not fetched again."""
-        if self._slots.state.candidate is not None:
+        candidate = self._slots.state.candidate
+        if candidate is not None:
+            # It may have a time to wait for; one that is damaged is dealt with when it begins.
+            with contextlib.suppress(StorageError):
+                self._manifest = self._slots.release(candidate.release)
             self._start_at_s = self._clock.monotonic_s()
 
     def connected(self) -> None:
@@ -304,7 +311,7 @@ class Updater:
         try:
             self._slots.forget_candidate(problem)
             self._slots.collect_garbage()
-        except (AgentError, OSError) as error:
+        except AgentError as error:
             _log.error("cannot clean up: %s", error)
         self._reporter.phase("rolled_back" if was_serving else "failed")
 
@@ -337,7 +344,10 @@ class Updater:
     def _require_space(self, manifest: ReleaseManifest) -> None:
         if manifest.total_bytes > self._config.update.max_release_bytes:
             raise ModelError("too_large", f"release has {manifest.total_bytes} bytes")
-        disk = os.statvfs(self._config.state_dir)
+        try:
+            disk = os.statvfs(self._config.state_dir)
+        except OSError as error:
+            raise explain(error, Path(self._config.state_dir)) from error
         free_bytes = disk.f_bavail * disk.f_frsize
         needed_bytes = 2 * manifest.total_bytes + self._config.update.reserve_bytes
         if free_bytes < needed_bytes:

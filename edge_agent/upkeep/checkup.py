@@ -79,14 +79,14 @@ class Checkup:
         if facts.free_bytes < self._reserve_bytes:
             yield Problem("disk_low", f"{facts.free_bytes // _MIB} MiB of disk are free", "free some space")
         if self._is_dropping(facts.outbox.dropped_total, now_s):
-            said = f"the outbox is full: {facts.outbox.dropped_total} messages were dropped so far"
+            said = f"the outbox is full or damaged: {facts.outbox.dropped_total} messages were dropped so far"
             yield Problem("outbox_dropping", said, "bring the broker back, or raise outbox.max_bytes")
         if not facts.is_outbox_saving:
             yield Problem("outbox_not_saving", "the disk refuses the outbox", "free some space, see dmesg")
         if facts.was_outbox_reset:
             yield _RESET
         if facts.not_ready:
-            yield Problem("not_ready", facts.not_ready, "push a model, or see the agent's log")
+            yield Problem("not_ready", facts.not_ready[:_MAX_MESSAGE], "push a model, or see the agent's log")
         for lane, refused in facts.refused.items():
             yield Problem("release_refused", f"{_name(lane)}: {refused.message[:900]}", refused.hint)
         for lane in facts.stale:

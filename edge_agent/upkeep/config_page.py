@@ -5,14 +5,14 @@ from typing import Any, Dict, Iterator
 
 from contract.records import Record, build_schema, dump_record
 from edge_agent.config import AgentConfig
+from edge_agent.source_config import MASK, hide_secrets
 
-MASK = "***"
 _SECRETS = ("password", "token", "secret")
 _FILE = "_file"
 
 
 def mask(config: Record) -> Dict[str, Any]:
-    """Return the configuration as JSON types; what a key calls a password, token or secret is masked."""
+    """Return the configuration as JSON types; passwords, tokens and secrets are masked."""
     masked: Dict[str, Any] = _mask(dump_record(config))
     return masked
 
@@ -36,6 +36,8 @@ def build_config_schema() -> Dict[str, Any]:
 
 
 def _mask(value: Any) -> Any:
+    if isinstance(value, str):
+        return hide_secrets(value)
     if not isinstance(value, dict):
         return value
     return {key: MASK if item and _is_secret(key) else _mask(item) for key, item in value.items()}

@@ -6,6 +6,7 @@ Source: home-assistant.io, "MQTT: Device discovery payload"; home-assistant/core
 
 import json
 import logging
+import re
 from pathlib import Path
 from typing import Any, Dict, Iterable
 
@@ -18,6 +19,7 @@ from edge_agent.link import Link
 
 _log = logging.getLogger(__name__)
 ANNOUNCED = "home-assistant-topic"
+_TOPIC = re.compile(r"[A-Za-z0-9_/-]{1,300}")
 _UPDATE = """
 {%- set current = value_json.current.version if value_json.current else 'none' -%}
 {{ {
@@ -78,9 +80,11 @@ class HomeAssistant:
 
     def _read_announced(self) -> str:
         try:
-            return self._announced.read_text(encoding="ascii")
+            topic = self._announced.read_text(encoding="ascii")
         except (OSError, UnicodeDecodeError):
             return ""
+        # Garbage is no topic to publish to.
+        return topic if _TOPIC.fullmatch(topic) else ""
 
 
 def build_discovery(config: AgentConfig, sources: Iterable[str]) -> Dict[str, Any]:

@@ -88,6 +88,7 @@ class Operations:
             workers=workers,
             shadow=shadow,
             sensors=Sensors(),
+            edgetpu_celsius=lambda: lanes[MAIN].predictor.edgetpu_celsius,
         )
         self._home_assistant = HomeAssistant(config, sources, link)
         self._orders = OrderDesk(Path(config.state_dir), lanes[MAIN].use)

@@ -22,10 +22,12 @@ from edge_agent.clock import Clock
 from edge_agent.config import AgentConfig
 from edge_agent.link import Link
 from edge_agent.outgoing.outbox import OutboxStats
-from edge_agent.sensors import BOARD, EDGETPU, Sensors, free_bytes
+from edge_agent.sensors import BOARD, Sensors, free_bytes
 from edge_agent.tally import Tally
 
 _MEGABYTE = 10**6
+# Each one wakes the loop up when it has been sent; more often, they would keep it from everything else.
+_LEAST_EVERY_S = 1.0
 
 
 class Telegraph:
@@ -44,6 +46,7 @@ class Telegraph:
         workers: Callable[[], Iterable[int]],
         shadow: Callable[[], Optional[ShadowResult]],
         sensors: Sensors,
+        edgetpu_celsius: Callable[[], Optional[float]],
     ) -> None:
         """Prepare.
 
@@ -58,6 +61,7 @@ class Telegraph:
             workers: returns the process ids of the agent's children.
             shadow: returns how a shadow model does, None without one.
             sensors: what the kernel tells.
+            edgetpu_celsius: returns the Edge TPU's temperature; a dying chip is slow to tell it.
         """
         self._topic = Topics(config.mqtt.base).telemetry(config.device)
         self._state_dir = config.state_dir
@@ -71,6 +75,7 @@ class Telegraph:
         self._workers = workers
         self._shadow = shadow
         self._sensors = sensors
+        self._edgetpu_celsius = edgetpu_celsius
         self._connections = 0
         self._sent_s = clock.monotonic_s()
         self._sent_predictions = 0
@@ -87,7 +92,8 @@ class Telegraph:
 
     def tick(self) -> None:
         """Tell if it is time."""
-        if self._every_s and self._clock.monotonic_s() - self._sent_s >= self._every_s:
+        every_s = max(self._every_s, _LEAST_EVERY_S)
+        if self._every_s and self._clock.monotonic_s() - self._sent_s >= every_s:
             self._send()
 
     def _send(self) -> None:
@@ -106,7 +112,7 @@ class Telegraph:
             outbox=OutboxLoad(outbox.messages, outbox.bytes),
             inference_ms=_time(counts.inference_s),
             fps=self._rate(counts.predictions),
-            tpu=TpuHealth(sensors.has_edgetpu(), sensors.hottest_celsius(EDGETPU)),
+            tpu=TpuHealth(sensors.has_edgetpu(), self._edgetpu_celsius()),
             cpu=CpuHealth(sensors.hottest_celsius(BOARD), sensors.cpu_percent()),
             ram=Memory(
                 sensors.available_bytes() / _MEGABYTE,

@@ -109,6 +109,12 @@ def test_a_camera_that_is_not_there_is_a_problem(watch: Callable[..., Watched]) 
     assert problem.code == "camera_lost" and "video-none" in problem.message
 
 
+def test_a_cameras_password_is_not_told(watch: Callable[..., Watched]) -> None:
+    """A problem goes to telemetry, which many may read."""
+    problem = watch(device="no-such-element location=rtsp://me:s3cret@cam/1").wait_for_problem()
+    assert problem.code == "camera_lost" and "s3cret" not in problem.message
+
+
 def shoot(film: Path, levels: List[int]) -> None:
     """Write a film of grey pictures, 64 x 48."""
     import cv2

@@ -46,6 +46,7 @@ def codes(problems):
         ("outbox_not_saving", {"is_outbox_saving": False}),
         ("outbox_reset", {"was_outbox_reset": True}),
         ("not_ready", {"not_ready": "no model is loaded"}),
+        ("not_ready", {"not_ready": "the newest answer failed: " + 1000 * "x"}),
         ("release_refused", {"refused": {"": Problem("scope", "for other hardware")}}),
         ("release_stale", {"stale": ("", "night")}),
         ("camera_lost", {"others": (Problem("camera_lost", "no picture"),)}),

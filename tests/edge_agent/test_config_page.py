@@ -11,7 +11,8 @@ import pytest
 from contract.records import Nested, Record, Text, rule
 from edge_agent.cli import main
 from edge_agent.config import load
-from edge_agent.upkeep.config_page import MASK, build_config_schema, mask
+from edge_agent.source_config import MASK
+from edge_agent.upkeep.config_page import build_config_schema, mask
 
 GOOD = 'device = "board-a"\nstate_dir = "/tmp/x"\nroot = "/tmp/root \\"1\\".json"\n[mqtt]\nport = 8883\n'
 SOURCES = '[sources.door]\nkind = "camera"\ndevice = "/dev/video0"\n[sources.http]\nimage = true\n'
@@ -43,6 +44,24 @@ def file(tmp_path: Path) -> Path:
 def test_secrets_are_masked() -> None:
     """Wherever they are; that none is set, and which file has one, may be seen."""
     assert mask(Outer()) == {"token": "", "inner": {"password": MASK, "token_file": "/etc/token"}}
+
+
+@pytest.mark.parametrize(
+    ("device", "shown"),
+    [
+        ("rtspsrc location=rtsp://me:s3c@ret@cam/1 ! x", "rtspsrc location=rtsp://***@cam/1 ! x"),
+        ("rtspsrc user-id=me user-pw=s3cret ! x", "rtspsrc user-id=me user-pw=*** ! x"),
+        (
+            "souphttpsrc location=http://cam/?token=s3cret&a=1",
+            "souphttpsrc location=http://cam/?token=***&a=1",
+        ),
+        ("/dev/video0", "/dev/video0"),
+    ],
+)
+def test_a_cameras_password_is_masked(file: Path, device: str, shown: str) -> None:
+    """`config/reported` is retained, and many may read it."""
+    file.write_text(GOOD + SOURCES.replace("/dev/video0", device))
+    assert mask(load(file))["sources"]["door"]["device"] == shown
 
 
 def test_what_is_shown_can_be_read_again(file: Path, tmp_path: Path, capsys) -> None:

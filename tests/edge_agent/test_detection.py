@@ -131,3 +131,9 @@ def test_real_detectors_find_the_squares(name):
     assert red.box == pytest.approx((0.25, 0.0, 0.5, 0.25), abs=0.01)
     assert blue.box == pytest.approx((0.75, 0.5, 1.0, 0.75), abs=0.01)
     assert meaning.read(model.run([np.zeros_like(picture)]), 3, 0.3) == ((), ())
+
+
+def test_a_class_beyond_all_numbers_is_no_crash():
+    """A model that answers nonsense must not take its process down."""
+    (found,) = find(answers([WHOLE], [3e9], [0.9]))
+    assert (found.label, found.id) == ("3000000000", 2**31 - 1)

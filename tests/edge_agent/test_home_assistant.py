@@ -237,3 +237,10 @@ def test_it_is_taken_back_also_after_a_restart(config):
     assert desk.broker.retained[f"ha/discovery/device/coral_{DEVICE}/config"]
     desk.start(switched(config, False))
     assert desk.broker.retained[f"ha/discovery/device/coral_{DEVICE}/config"] == b""
+
+
+@pytest.mark.parametrize("noted", ["home/#", "a\0b", "\n"])
+def test_a_damaged_note_is_no_topic(config, noted):
+    """Publishing there would end the agent, at each start anew."""
+    (Path(config.state_dir) / "home-assistant-topic").write_text(noted)
+    assert Desk(config).broker.published == []

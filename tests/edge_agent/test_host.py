@@ -11,7 +11,9 @@ import pytest
 
 from edge_agent.config import InferenceConfig
 from edge_agent.events import ARRAY, DeviceReset, WorkerAnswered, WorkerFailed, WorkerReady
+from edge_agent.inference import child as child_module
 from edge_agent.inference import device_reset
+from edge_agent.inference.child import Child
 from edge_agent.inference.host import SHARED, Host
 from edge_agent.inference.pool import WorkerPool
 from edge_agent.inference.workers import Worker
@@ -152,3 +154,15 @@ def test_a_prepared_process_that_nobody_needed_ends(events):
     child = spare._crew.child
     WorkerPool(events.put, spare=spare).stop()
     assert not child.is_running
+
+
+def test_a_process_that_cannot_be_killed_is_left_behind(monkeypatch):
+    """It hangs in a driver; whoever ends it goes on all the same."""
+    child = Child((sys.executable, "-c", "import time; time.sleep(60)"))
+    process = child._process
+    monkeypatch.setattr(process, "kill", lambda: None)
+    monkeypatch.setattr(child_module, "_DEATH_S", 0.1)
+    assert child.end(0) == -signal.SIGKILL
+    monkeypatch.undo()
+    process.kill()
+    process.wait()

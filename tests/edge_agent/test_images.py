@@ -119,6 +119,23 @@ def test_pixel_limit_is_exact():
         build_reader(max_pixels=783).read(encode_image(np.zeros((28, 28), np.uint8)))
 
 
+def repeat_last_scan(jpeg, times):
+    """Return a progressive JPEG with its last scan many times; a decoder does each of them anew."""
+    scan = jpeg[jpeg.rindex(b"\xff\xda") : -2]
+    return jpeg[:-2] + times * scan + b"\xff\xd9"
+
+
+def test_a_jpeg_of_many_scans_is_refused_before_decoding():
+    """Each scan takes as long as the picture is large: 200 kB would keep a worker busy for seconds."""
+    picture = encode_image(np.full((64, 64), 127, np.uint8), "JPEG", progressive=True)
+    few, many = repeat_last_scan(picture, 20), repeat_last_scan(picture, 100)
+    assert build_reader().read(few).max() == 127
+    with pytest.raises(RequestError, match="more than 64 scans"):
+        build_reader().read(many)
+    # Behind the end of the picture they cost nothing.
+    build_reader().read(picture + many)
+
+
 def png_chunk(kind, data):
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 

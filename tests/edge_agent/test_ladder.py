@@ -51,6 +51,23 @@ def test_a_service_in_which_it_never_worked_is_not_restarted() -> None:
     assert Rung.RESTART_SERVICE not in rungs_of(climb(Ladder(), Kind.LOST, 10))
 
 
+def test_what_a_request_did_is_forgiven() -> None:
+    """It uses up no try; with nothing tried there is nothing to forgive."""
+    ladder = Ladder()
+    ladder.worked()
+    ladder.forgive()
+    for _ in range(20):
+        assert ladder.next(Kind.LOST, HUNG, 1000.0, True).rung is Rung.RESTART_WORKER
+        ladder.forgive()
+
+
+def test_a_model_on_probation_does_not_restart_the_service() -> None:
+    """The others would stop with it."""
+    ladder = Ladder(may_restart_service=False)
+    ladder.worked()
+    assert Rung.RESTART_SERVICE not in rungs_of(climb(ladder, Kind.LOST, 10))
+
+
 def test_the_service_is_not_restarted_twice_in_an_hour() -> None:
     """Also not by the next process."""
     ladder = Ladder(service_restarted_s=999.0)

@@ -5,7 +5,8 @@ import threading
 
 import pytest
 
-from edge_agent.events import Connected, InferenceAsked, StopAsked
+from contract.learning import Feedback
+from edge_agent.events import Connected, FeedbackGiven, InferenceAsked, StopAsked
 from edge_agent.mailbox import Mailbox
 
 
@@ -31,6 +32,15 @@ def test_strangers_are_refused_when_it_is_full_but_our_own_events_are_not() -> N
     mailbox.put(StopAsked())
     mailbox.get(0.01)
     mailbox.offer(asked())
+
+
+def test_whatever_a_stranger_sent_gives_its_room_back() -> None:
+    """Also what is neither a request nor a message."""
+    mailbox = Mailbox(1)
+    feedback = FeedbackGiven(Feedback("01JD8Z6M5T3Q0E9W2K7R4C1XAC", "boot"))
+    for _ in range(3):
+        mailbox.offer(feedback)
+        assert mailbox.get(0.01) == feedback
 
 
 def test_a_waiting_stranger_gets_in_when_there_is_room() -> None:

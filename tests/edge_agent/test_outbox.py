@@ -351,15 +351,48 @@ def test_damaged_file_is_set_aside(outbox, build, path, damage):
 
 
 def test_block_that_is_damaged_is_found_when_it_is_read(outbox, build, path):
-    """SQLite does not see a flipped bit in a block; the block's own checksum does."""
-    outbox.put(TOPIC, os.urandom(5000))
+    """SQLite does not see a flipped bit in a block; its own checksum does. It alone is lost, and counted."""
+    blocks = [os.urandom(5000) for _ in range(3)]
+    keys = []
+    for block in blocks:
+        keys.append(outbox.put(TOPIC, block))
+        outbox.commit()
     outbox.close()
     content = bytearray(path.read_bytes())
-    content[-2000] ^= 1
+    content[content.index(blocks[1][:100]) + 50] ^= 1
     path.write_bytes(bytes(content))
     again = build()
-    assert not again.was_reset
-    assert again.unsent(10) == () and again.was_reset
+    assert again.stats()[::2] == (3, 0)
+    assert [row.key for row in again.unsent(10)] == [keys[0], keys[2]]
+    assert again.stats()[::2] == (2, 1) and not again.was_reset
+    again.close()
+    assert build().stats().dropped_total == 1
+
+
+def test_a_disk_that_is_well_again_is_noticed_without_new_messages(outbox, clock):
+    """Connected, nothing waits and nothing is saved; the alarm must end all the same."""
+    outbox.put(TOPIC, PAYLOAD)
+    database = outbox._disk._database
+    outbox._disk._database = BrokenDatabase(database)
+    pass_time(outbox, clock, 1)
+    assert not outbox.is_saving
+    outbox._disk._database = database
+    for row in outbox.unsent(10):
+        outbox.mark_in_flight(row.key)
+        outbox.delivered(row.key)
+    pass_time(outbox, clock, 11)
+    assert outbox.is_saving
+
+
+def test_what_waits_is_saved_at_the_end_though_the_disk_has_just_refused(outbox, build, clock):
+    """There is no later."""
+    key = outbox.put(TOPIC, PAYLOAD)
+    database = outbox._disk._database
+    outbox._disk._database = BrokenDatabase(database)
+    pass_time(outbox, clock, 1)
+    outbox._disk._database = database
+    outbox.close()
+    assert [row.key for row in build().unsent(10)] == [key]
 
 
 def test_healthy_file_is_not_reset(outbox, build):

@@ -153,6 +153,20 @@ def test_the_last_step_ends_the_service_and_is_on_disk_before(board: Board) -> N
     assert (Path(board.config.state_dir) / "recovery.json").exists()
 
 
+def test_requests_that_take_processes_down_do_not_end_the_service(tmp_path: Path) -> None:
+    """Whoever may ask could otherwise stop everything with a picture that takes too long."""
+    board = Board(tmp_path)
+    board.install()
+    for _ in range(10):
+        told = ask(board)
+        for _ in range(2):
+            board.worker_fails(code="worker_hung")
+            board.pass_time(1)
+            board.ready()
+        assert isinstance(told[0], Problem) and told[0].code == "worker_lost"
+    assert board.restarts == [] and codes(board) == []
+
+
 def test_an_absent_edge_tpu_never_rolls_a_release_back(board: Board) -> None:
     """It is not the model's fault, however often it is tried."""
     install(board, 2)

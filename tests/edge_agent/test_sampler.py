@@ -154,7 +154,21 @@ def test_what_cannot_be_made_ready_is_no_sample(room):
 
 
 def test_workers_that_die_leave_nothing_behind(room):
-    """Only the newest inputs wait for them."""
+    """Only as many of the newest inputs as are remembered wait for them."""
+    room.config = SamplingConfig(enabled=True, remember_inputs=8)
+    room.restart()
     for number in range(30):
         room.answer(number)
     assert len(room.sampler._pending) == 8
+    assert room.sampler._pending_bytes == 8 * len(PICTURE)
+
+
+def test_what_is_judged_in_one_go_is_sent_whole(room):
+    """A person goes through the newest pictures and corrects them all; the worker comes after that."""
+    predictions = [room.answer(number, top=(Candidate("cat", 0, 0.99),)) for number in range(20)]
+    for prediction in predictions:
+        room.sampler.hear(Feedback(prediction.id, "dog"))
+    for _seen, key in room.asked:
+        room.sampler.sampled(WorkerSampled(1, key, Sampled(0, "image/jpeg", PICTURE)))
+    assert [sample.prediction for sample in room.samples] == [each.id for each in predictions]
+    assert room.sampler._pending_bytes == 0

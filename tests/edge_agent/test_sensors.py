@@ -21,12 +21,14 @@ def write(tmp_path):
 
 
 def test_the_hottest_sensor_of_a_place_counts(write, tmp_path):
-    """In degrees; a sensor that is asleep or gone is left out."""
+    """In degrees; a sensor that is asleep, gone or broken is left out."""
     for path, text in (
         ("sys/class/apex/apex_0/temp", "61500\n"),
         ("sys/class/apex/apex_1/temp", "71500\n"),
         ("sys/class/thermal/thermal_zone0/temp", "48000"),
         ("sys/class/thermal/thermal_zone1/temp", "nonsense"),
+        ("sys/class/thermal/thermal_zone2/temp", "2147483647"),
+        ("sys/class/thermal/thermal_zone3/temp", "-274000"),
     ):
         write(path, text)
     sensors = Sensors(tmp_path)

@@ -82,6 +82,18 @@ def test_whatever_goes_wrong_is_told(stream: Callable[[str], Stream], body: str,
         opened.newest(0.2)
 
 
+def test_a_program_that_complains_about_every_picture_goes_on(stream: Callable[[str], Stream]) -> None:
+    """What it says fills no pipe; the last of it is told."""
+    opened = stream(
+        "for n in range(300): sys.stderr.write('bad ' * 200 + '\\n'); sys.stderr.flush(); send(b'%d' % n)\n"
+        "time.sleep(0.5)\nsys.stderr.write('unplugged')"
+    )
+    opened._reader.join(PATIENCE_S)
+    assert opened.newest(PATIENCE_S) == b"299"
+    with pytest.raises(StreamLost, match="unplugged"):
+        opened.newest(PATIENCE_S)
+
+
 def test_a_program_that_is_not_there_is_told(no_thread_left: None) -> None:
     """No traceback."""
     with pytest.raises(StreamLost, match="cannot be started"):

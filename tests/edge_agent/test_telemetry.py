@@ -1,5 +1,7 @@
 """Promises of upkeep.telemetry: one retained document that says how the device is."""
 
+import os
+import threading
 from dataclasses import replace
 
 import pytest
@@ -40,6 +42,7 @@ class Desk:
             workers=lambda: [1],
             shadow=lambda: self.shadow,
             sensors=Sensors(folder),
+            edgetpu_celsius=lambda: 61.5,
         )
 
     def answer(self, result, source="http"):
@@ -83,6 +86,14 @@ def test_it_can_be_switched_off_and_on(tmp_path):
     desk.telegraph.configure(replace(desk.config, telemetry=TelemetryConfig(5)))
     desk.pass_time(0.1)
     assert len(desk.told) == 1
+
+
+def test_once_a_second_is_the_most(tmp_path):
+    """An order that asks for thousands a second must not keep the loop busy."""
+    desk = Desk(tmp_path, every_s=0.001)
+    for _ in range(20):
+        desk.pass_time(0.1)
+    assert len(desk.told) in (1, 2)
 
 
 def test_it_counts_what_was_answered(desk):
@@ -156,3 +167,13 @@ def test_a_clock_that_is_not_set_is_said(desk):
     desk.clock.now = 7.0
     desk.pass_time(30)
     assert desk.told[0].clock_synced is False
+
+
+def test_a_chip_that_is_slow_to_tell_its_temperature_holds_nobody_up(desk, tmp_path):
+    """It is read elsewhere; here a file that nobody writes to would be waited for."""
+    (tmp_path / "sys/class/apex/apex_0").mkdir(parents=True)
+    os.mkfifo(str(tmp_path / "sys/class/apex/apex_0/temp"))
+    telling = threading.Thread(target=desk.telegraph.connected, daemon=True)
+    telling.start()
+    telling.join(5)
+    assert not telling.is_alive() and desk.told[0].tpu.temp_c == 61.5

@@ -1,5 +1,6 @@
 """Promises of updates.updater: releases, good and bad, on a board with fake time and workers."""
 
+import errno
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -288,6 +289,35 @@ def test_a_full_disk_delays_and_then_goes_on(board: Board, monkeypatch: pytest.M
     assert board.report.phase == "active"
 
 
+def test_a_disk_that_cannot_be_asked_for_its_room_delays(
+    board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It must not end the agent."""
+
+    def fail(_path: str) -> None:
+        raise OSError(errno.EIO, "broken")
+
+    monkeypatch.setattr(os, "statvfs", fail)
+    board.publish()
+    assert board.report.error.code == "disk_error"
+
+
+def test_old_files_that_cannot_be_removed_do_not_stop_a_release(
+    board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is active all the same."""
+
+    def fail(_path: Path) -> None:
+        raise OSError(errno.EIO, "broken")
+
+    monkeypatch.setattr(Path, "iterdir", fail)
+    board.publish()
+    board.download()
+    board.ready()
+    board.tested()
+    assert board.report.phase == "active"
+
+
 def test_a_release_that_takes_the_board_down_is_given_up(board: Board) -> None:
     """Three attempts are counted on disk before each try."""
     board.publish()
@@ -329,8 +359,11 @@ def test_a_device_outside_the_percentage_waits(board: Board) -> None:
 
 
 def test_a_release_waits_for_its_time(board: Board) -> None:
-    """`not_before` is kept when the clock is right."""
+    """`not_before` is kept when the clock is right, also over a restart."""
     board.publish(rollout=Rollout("later", not_before=format_time(board.clock.now + 100)))
+    assert board.link.subscribed == []
+    board.reboot()
+    board.pass_time(1)
     assert board.link.subscribed == []
     board.clock.now += 101
     board.pass_time(1)

@@ -195,6 +195,32 @@ def test_worker_that_never_reads_does_not_hold_the_loop(start, events):
     assert next_failure(events).code == "worker_hung"
 
 
+def test_a_flood_of_orders_does_not_hold_the_loop(start, events):
+    """More than the doorbell takes are all done, in their order."""
+    worker = start()
+    events.get(timeout=WAIT_S)
+    loop = threading.Thread(
+        target=lambda: [worker.submit(key, ARRAY, b"short") for key in range(1000)], daemon=True
+    )
+    loop.start()
+    loop.join(WAIT_S)
+    assert not loop.is_alive()
+    assert [events.get(timeout=WAIT_S).key for _ in range(1000)] == list(range(1000))
+
+
+def test_a_host_that_is_slow_does_not_hold_the_loop(start, events):
+    """Another worker's process that is slow to die keeps the new one out, not the loop that lets it go."""
+    host = Host()
+    with host._lock:
+        worker = start(host=host)
+        loop = threading.Thread(target=worker.let_go, daemon=True)
+        loop.start()
+        loop.join(1)
+        is_held = loop.is_alive()
+    worker.stop()
+    assert not is_held and not worker.is_running and events.empty()
+
+
 def test_large_picture_travels(start, events):
     """4 MB go through the socket whole: the worker says what is wrong with them."""
     worker = start()
