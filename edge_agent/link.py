@@ -51,6 +51,7 @@ class Link:
         self._lost = threading.Event()
         self._thread = threading.Thread(target=self._keep_connected, name="link", daemon=True)
         self._client: Optional[mqtt.Client] = None
+        self._newest: Optional[mqtt.MQTTMessageInfo] = None
         self._subscribed: Dict[int, List[str]] = {}
         self._is_v5 = True
         self._was_accepted = False
@@ -65,6 +66,7 @@ class Link:
         self._stopping.set()
         client = self._client
         if client is not None:
+            self._await_delivery(client)
             client.disconnect()
         self._thread.join(_GOODBYE_S)
 
@@ -79,7 +81,10 @@ class Link:
         if correlation and self._is_v5:
             properties = Properties(PacketTypes.PUBLISH)
             properties.CorrelationData = correlation
-        return client.publish(topic, payload, qos=qos, retain=retain, properties=properties).mid
+        sent = client.publish(topic, payload, qos=qos, retain=retain, properties=properties)
+        if qos:
+            self._newest = sent
+        return sent.mid
 
     def subscribe(self, topics: Iterable[str]) -> None:
         """Subscribe with QoS 1, at most 8 filters a packet. Retained messages come again each time."""
@@ -103,6 +108,12 @@ class Link:
             return
         for group in _groups(list(topics)):
             client.unsubscribe(group)
+
+    def _await_delivery(self, client: mqtt.Client) -> None:
+        # Who closes with an unread acknowledgement resets the connection, and the DISCONNECT is lost.
+        if self._newest is not None and client.is_connected():
+            with contextlib.suppress(RuntimeError, ValueError):
+                self._newest.wait_for_publish(_GOODBYE_S)
 
     def _keep_connected(self) -> None:
         pause_s = 0.0

@@ -65,3 +65,20 @@ def test_a_packet_that_is_too_large_is_not_taken_in(broker, is_v5: bool) -> None
     message = mailbox.get(WITHIN_S)
     link.stop()
     assert isinstance(message, MessageArrived) and message.payload == b"xxxxx"
+
+
+def test_who_goes_on_purpose_is_not_called_lost(broker) -> None:
+    """The broker hears the goodbye whole, however much is said just before: it does not use the last will."""
+    config = MqttConfig(port=broker())
+    for turn in range(5):
+        listener, heard = connect(config, "listener")
+        listener.subscribe(["coral/#"])
+        assert isinstance(heard.get(WITHIN_S), SubscriptionAnswered)
+        device, _ = connect(config, "board-a")
+        for number in range(5):
+            device.publish(f"coral/board-a/{number}", b"x" * 2000)
+        device.stop()
+        said = [heard.get(WITHIN_S if number < 5 else 0.3) for number in range(6)]
+        listener.stop()
+        topics = [event.topic for event in said if isinstance(event, MessageArrived)]
+        assert topics == [f"coral/board-a/{number}" for number in range(5)], turn
