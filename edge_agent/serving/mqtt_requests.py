@@ -3,7 +3,7 @@
 import logging
 from typing import Optional, Tuple, Union
 
-from contract.codec import decode, encode
+from contract.codec import decode, encode, parse_json
 from contract.errors import MessageError
 from contract.messages import InferAnswer, InferError, InferRequest, Prediction, Problem
 from contract.topics import Topics
@@ -30,11 +30,11 @@ class MqttRequests:
         if not self._topics.is_reply_allowed(reply_to, self._device):
             _log.warning("request dropped: may not answer to %.120r", reply_to)
             return None
-        transaction = ""
         try:
             transaction, kind, payload, model = _open(message.payload)
         except MessageError as error:
-            self._reply(reply_to, message.correlation, transaction, Problem("bad_request", str(error)[:1000]))
+            problem = Problem("bad_request", str(error)[:1000])
+            self._reply(reply_to, message.correlation, _find_transaction(message.payload), problem)
             return None
 
         def answer(result: Union[Prediction, Problem]) -> None:
@@ -63,3 +63,11 @@ def _open(payload: bytes) -> Tuple[str, str, bytes, str]:
         return request.transaction, IMAGE, request.image_b64, model
     assert request.array is not None
     return request.transaction, ARRAY, bytes(value & 0xFF for value in request.array), model
+
+
+def _find_transaction(payload: bytes) -> str:
+    """Return what a bad request calls itself, for its sender to know the answer by; "" if that is bad too."""
+    try:
+        return InferRequest(parse_json(payload)["transaction"], array=()).transaction
+    except (MessageError, KeyError, TypeError):
+        return ""

@@ -99,3 +99,25 @@ def test_without_a_response_topic_the_answer_goes_to_the_devices_own() -> None:
     asked.answer(Problem("no_model", "none"))
     answer = desk.answers()[OWN]
     assert (answer["status"], answer["transaction"], answer["error"]["code"]) == ("error", "t-1", "no_model")
+
+
+@pytest.mark.parametrize(
+    ("payload", "transaction"),
+    [
+        (ask(image_b64="%%%"), "t-1"),
+        (ask(array=[300]), "t-1"),
+        (ask(v=2, array=[1]), "t-1"),
+        (ask(transaction="x" * 10_000), ""),
+        (ask(transaction=7, array=[1]), ""),
+        (b"[1]", ""),
+        (b"7", ""),
+        (b"", ""),
+        (b"{", ""),
+    ],
+)
+def test_a_bad_request_is_answered_by_its_name(payload: bytes, transaction: str) -> None:
+    """Who waits for several answers must know which of them is the error."""
+    desk = Desk()
+    assert desk.read(payload) is None
+    answer = desk.answers()[OWN]
+    assert (answer["transaction"], answer["error"]["code"]) == (transaction, "bad_request")
