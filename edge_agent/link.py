@@ -8,7 +8,7 @@ import threading
 from typing import Any, Dict, Iterable, List, Optional, Tuple
 
 import paho.mqtt.client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -210,7 +210,7 @@ class Link:
 
 
 class _Client(mqtt.Client):
-    """paho takes memory for whatever the broker announces; here too large a packet ends the connection.
+    """paho believes whatever the broker sends; here nonsense and too large a packet end the connection.
 
     With MQTT 5 the broker knows our limit and does not even send it.
     """
@@ -220,6 +220,14 @@ class _Client(mqtt.Client):
             _log.warning("the broker sends a packet of %d bytes: connection closed", bufsize)
             raise ConnectionError("packet too large")
         return super()._sock_recv(bufsize)
+
+    def _packet_handle(self) -> MQTTErrorCode:
+        try:
+            return super()._packet_handle()
+        except Exception as error:
+            # It would end paho's thread, and nobody would notice. What answers may be a web server.
+            _log.warning("the broker sends what is no MQTT: %r: connection closed", error)
+            return MQTTErrorCode.MQTT_ERR_PROTOCOL
 
 
 def _acknowledge(client: mqtt.Client, message: mqtt.MQTTMessage) -> None:
