@@ -111,7 +111,7 @@ class Agent:
             prepare=self._prepare,
             keep=self._keep_sample,
         )
-        self._requests = MqttRequests(config, self._link)
+        self._requests = MqttRequests(config, self._link, self._tally.count_refusal)
         self._sources = Sources(config, self.mailbox.offer, self._tally.count_skip)
         self._operations = Operations(
             live,
@@ -137,6 +137,7 @@ class Agent:
         )
         self._http = ""
         self._due_s = 0.0
+        self._told_runtime = ""
         self._handlers: Dict[type, Callable[[Any], None]] = {
             **models.handlers,
             InferenceAsked: self._ask,
@@ -203,6 +204,8 @@ class Agent:
 
     def _tick(self) -> None:
         self.models.tick()
+        if self._runtime() != self._told_runtime:
+            self._tell_info()
         self._publisher.tick()
         self._operations.tick()
         self._outbox.tick(self._clock.monotonic_s())
@@ -242,7 +245,7 @@ class Agent:
         self._link.subscribe([self._topics.model_desired(device)])
         self._link.subscribe([*self.models.orders, self._topics.infer(device)])
         self._link.subscribe([self._topics.config_set(device), self._topics.feedback(device)])
-        self._link.publish(self._topics.info(device), encode(self._info()), retain=True)
+        self._tell_info()
         self.models.connected()
         self._operations.connected()
         self._publisher.connected()
@@ -306,15 +309,23 @@ class Agent:
             outbox=self._outbox.stats(),
         )
 
-    def _info(self) -> DeviceInfo:
+    def _tell_info(self) -> None:
+        self._told_runtime = self._runtime()
+        self._link.publish(self._topics.info(self._config.device), encode(self._info()), retain=True)
+
+    def _runtime(self) -> str:
+        """Return what runs the main model; while none does, what ran it last."""
         serving = self.models.main.predictor.serving
+        return serving.ready.runtime if serving else self._told_runtime
+
+    def _info(self) -> DeviceInfo:
         return DeviceInfo(
             device=self._config.device,
             boot=self._boot,
             ts=format_time(self._clock.now_s() - self._tally.uptime_s()),
             agent=__version__,
             python=platform.python_version(),
-            runtime=serving.ready.runtime if serving else "",
+            runtime=self._runtime(),
             machine=platform.machine(),
             channel=self._config.channel,
             sources=_source_names(self._config),

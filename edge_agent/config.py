@@ -33,7 +33,7 @@ class MqttConfig(Record):
 
     host: str = rule(Text(), default="127.0.0.1")
     port: int = rule(Integer(1, 65535), default=1883)
-    base: str = rule(Text(), default=DEFAULT_BASE)
+    base: str = rule(Text(BASE_PATTERN), default=DEFAULT_BASE)
     keepalive_s: int = rule(Integer(5, 3600), default=30)
     reconnect_min_s: float = rule(Number(0.1, 60), default=1)
     reconnect_max_s: float = rule(Number(1, 3600), default=60)

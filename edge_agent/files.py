@@ -10,6 +10,11 @@ _EXPLAINED = {
     errno.ENOSPC: ("disk_full", "free some space on the board"),
     errno.EDQUOT: ("disk_full", "raise the quota of the agent's user"),
     errno.EROFS: ("disk_read_only", "remount it, and see dmesg for the reason"),
+    errno.EACCES: ("disk_error", "let the agent's user write there"),
+    errno.EPERM: ("disk_error", "let the agent's user write there"),
+    errno.ENOENT: ("disk_error", "make the folder, and let the agent's user write there"),
+    errno.ENOTDIR: ("disk_error", "name a folder in which files can be made"),
+    errno.EEXIST: ("disk_error", "name a folder, not a file"),
 }
 
 

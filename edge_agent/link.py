@@ -8,7 +8,7 @@ import threading
 from typing import Any, Dict, Iterable, List, Optional, Tuple
 
 import paho.mqtt.client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -51,6 +51,7 @@ class Link:
         self._lost = threading.Event()
         self._thread = threading.Thread(target=self._keep_connected, name="link", daemon=True)
         self._client: Optional[mqtt.Client] = None
+        self._newest: Optional[mqtt.MQTTMessageInfo] = None
         self._subscribed: Dict[int, List[str]] = {}
         self._is_v5 = True
         self._was_accepted = False
@@ -65,6 +66,7 @@ class Link:
         self._stopping.set()
         client = self._client
         if client is not None:
+            self._await_delivery(client)
             client.disconnect()
         self._thread.join(_GOODBYE_S)
 
@@ -79,7 +81,10 @@ class Link:
         if correlation and self._is_v5:
             properties = Properties(PacketTypes.PUBLISH)
             properties.CorrelationData = correlation
-        return client.publish(topic, payload, qos=qos, retain=retain, properties=properties).mid
+        sent = client.publish(topic, payload, qos=qos, retain=retain, properties=properties)
+        if qos:
+            self._newest = sent
+        return sent.mid
 
     def subscribe(self, topics: Iterable[str]) -> None:
         """Subscribe with QoS 1, at most 8 filters a packet. Retained messages come again each time."""
@@ -103,6 +108,12 @@ class Link:
             return
         for group in _groups(list(topics)):
             client.unsubscribe(group)
+
+    def _await_delivery(self, client: mqtt.Client) -> None:
+        # Who closes with an unread acknowledgement resets the connection, and the DISCONNECT is lost.
+        if self._newest is not None and client.is_connected():
+            with contextlib.suppress(RuntimeError, ValueError):
+                self._newest.wait_for_publish(_GOODBYE_S)
 
     def _keep_connected(self) -> None:
         pause_s = 0.0
@@ -199,7 +210,7 @@ class Link:
 
 
 class _Client(mqtt.Client):
-    """paho takes memory for whatever the broker announces; here too large a packet ends the connection.
+    """paho believes whatever the broker sends; here nonsense and too large a packet end the connection.
 
     With MQTT 5 the broker knows our limit and does not even send it.
     """
@@ -209,6 +220,14 @@ class _Client(mqtt.Client):
             _log.warning("the broker sends a packet of %d bytes: connection closed", bufsize)
             raise ConnectionError("packet too large")
         return super()._sock_recv(bufsize)
+
+    def _packet_handle(self) -> MQTTErrorCode:
+        try:
+            return super()._packet_handle()
+        except Exception as error:
+            # It would end paho's thread, and nobody would notice. What answers may be a web server.
+            _log.warning("the broker sends what is no MQTT: %r: connection closed", error)
+            return MQTTErrorCode.MQTT_ERR_PROTOCOL
 
 
 def _acknowledge(client: mqtt.Client, message: mqtt.MQTTMessage) -> None:

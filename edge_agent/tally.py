@@ -17,7 +17,15 @@ _NEWEST = 256
 _MAX_LABELS = 64
 OTHER_LABELS = "other"
 # These say nothing about the model: the client was wrong, or there was no room.
-_NOT_THE_MODEL = ("bad_image", "bad_input", "busy", "no_model", "model_output_raw")
+_NOT_THE_MODEL = (
+    "bad_image",
+    "bad_input",
+    "bad_request",
+    "busy",
+    "no_model",
+    "unknown_model",
+    "model_output_raw",
+)
 
 
 class Histogram:
@@ -102,6 +110,10 @@ class Tally:
                 is_known = result.label in self._labels or len(self._labels) < _MAX_LABELS - 1
                 self._labels[result.label if is_known else OTHER_LABELS] += 1
             self._problem = None
+
+    def count_refusal(self, source: str, problem: Problem) -> None:
+        """What came could not even be read as a question."""
+        self._count(source, problem)
 
     def count_response(self, status: int) -> None:
         """An HTTP client got an answer."""

@@ -1,9 +1,13 @@
 """What `classify` and `detect` share: a model file that somebody names, a picture, and its labels."""
 
+import os
 import re
+import signal
 import time
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
+
+import numpy as np
 
 from contract.artifacts import Preprocessing, TensorSpec
 from contract.errors import MessageError
@@ -29,17 +33,39 @@ def load_model(name: str, kind: str) -> Tuple[Interpreter, Meaning]:
         ModelError: the machine cannot run it.
     """
     path, _, device = name.partition("@")
+    _try_apart(Path(path), device or _ANY_EDGETPU)
     try:
         model = Interpreter(Path(path), device or _ANY_EDGETPU)
         meaning = Meaning(model.outputs, None)
     except ModelError as error:
         if not error.code.startswith(_WRONG_FILE):
             raise
-        raise RequestError(error.code, error.message, error.hint) from error
+        raise RequestError(error.code, error.message, error.hint or "give a whole .tflite file") from error
     if meaning.kind != kind:
         shapes = ", ".join(f"{spec.dtype} {spec.shape}" for spec in model.outputs)
-        raise RequestError("model_output", f"outputs are {shapes}: not {kind} but {meaning.kind}")
+        message = f"outputs are {shapes}: not {kind} but {meaning.kind}"
+        raise RequestError(
+            "model_output", message, "classes: edge-agent classify; objects: edge-agent detect"
+        )
     return model, meaning
+
+
+def _try_apart(path: Path, device: str) -> None:
+    """Load and run a model in another process first: a damaged file may crash the runtime."""
+    child = os.fork()
+    if child == 0:
+        try:
+            # What it complains of is said when it is loaded here.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+            model = Interpreter(path, device)
+            model.run([np.zeros(spec.shape, spec.dtype) for spec in model.inputs])
+        finally:
+            os._exit(0)
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        name = signal.Signals(os.WTERMSIG(status)).name
+        message = f"{path} ended the TFLite runtime with {name}"
+        raise RequestError("model_unreadable", message, "the file may be damaged: fetch or make it again")
 
 
 def read_picture(path: Path, model: Interpreter, scale: float, offset: float) -> Any:

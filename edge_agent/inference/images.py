@@ -6,7 +6,7 @@ import re
 from typing import Any, Optional, Sequence, Tuple
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, UnidentifiedImageError
 
 from contract.artifacts import Preprocessing, TensorSpec
 from contract.messages import DetectedObject
@@ -86,6 +86,9 @@ class ImageReader:
             pixels = np.asarray(self._decode(payload))
         except RequestError:
             raise
+        except UnidentifiedImageError as error:
+            # Its text names a Python object, not what is wrong.
+            raise RequestError("bad_image", "it is no JPEG or PNG picture", _HINT) from error
         except Exception as error:
             # Pillow's decoders raise almost anything on damaged files.
             _log.debug("picture refused", exc_info=True)

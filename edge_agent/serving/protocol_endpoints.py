@@ -110,6 +110,7 @@ class ProtocolEndpoints:
             return lane, servings[lane]
         asked = f"{name} {version}".strip()[:200]
         served = ", ".join(
-            f"{each.model.version.name} {each.model.version.version}" for each in servings.values()
+            f"{lane or each.model.version.name} {each.model.version.version}"
+            for lane, each in servings.items()
         )
         raise RequestError("unknown_model", f"no model {asked!r} is served, only {served}")

@@ -56,11 +56,12 @@ def load_root(payload: bytes) -> Root:
     Raises:
         TrustError: not a root, or not signed by a threshold of its own root keys.
     """
-    envelope = _decode_envelope(payload)
     try:
+        envelope = _decode_envelope(payload)
         root = envelope.open(Root)
-    except ContractError as error:
-        raise TrustError("root_invalid", f"the root of trust is not valid: {error}") from error
+    except (ContractError, TrustError) as error:
+        hint = "let `root` name the root-1.json that `deploy keys init` made"
+        raise TrustError("root_invalid", f"the root of trust is not valid: {error}", hint) from error
     _require_signatures(envelope, root.keys, root.roles["root"], "root of trust")
     return root
 

@@ -110,6 +110,15 @@ def test_files_that_are_no_good_are_the_callers_mistake(task: Task, tmp_path: Pa
         assert isinstance(error, RequestError) and error.code == code, changes
 
 
+def test_a_model_that_crashes_the_runtime_is_said(task: Task, tmp_path: Path) -> None:
+    """Half a file ends TFLite 2.11 with SIGSEGV; newer ones complain of it."""
+    broken = tmp_path / "half.tflite"
+    model = Path(task.model).read_bytes()
+    broken.write_bytes(model[: len(model) // 2])
+    error = refusal(changed(task, model=str(broken)))
+    assert isinstance(error, RequestError) and error.code == "model_unreadable"
+
+
 def test_a_picture_without_end_is_refused(task: Task) -> None:
     """Reading stops at a limit."""
     assert refusal(changed(task, picture=Path("/dev/zero"))).code == "bad_input"

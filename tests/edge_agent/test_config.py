@@ -34,6 +34,7 @@ def test_sections_are_read(tmp_path: Path) -> None:
     [
         ("chanel = 'x'", "config_unknown_key", "did you mean channel"),
         ("[mqtt]\nhots = 'x'", "config_unknown_key", "did you mean mqtt.host"),
+        ("[mqtt]\nbase = 'a/+/b'", "config_value", "base must be"),
         ("[mqtt]\nport = 0", "config_value", "mqtt.port|port must be"),
         ("mqtt = 3", "config_value", "mqtt"),
         ("[mqtt", "config_syntax", "not TOML"),

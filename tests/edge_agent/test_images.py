@@ -169,7 +169,7 @@ def test_other_formats_are_refused(kind):
     """Only two decoders are open to strangers."""
     with pytest.raises(RequestError) as raised:
         build_reader().read(encode_image(np.zeros((28, 28), np.uint8), kind))
-    assert raised.value.code == "bad_image"
+    assert raised.value.code == "bad_image" and raised.value.message == "it is no JPEG or PNG picture"
 
 
 @pytest.mark.parametrize(

@@ -65,3 +65,36 @@ def test_a_packet_that_is_too_large_is_not_taken_in(broker, is_v5: bool) -> None
     message = mailbox.get(WITHIN_S)
     link.stop()
     assert isinstance(message, MessageArrived) and message.payload == b"xxxxx"
+
+
+def test_who_goes_on_purpose_is_not_called_lost(broker) -> None:
+    """The broker hears the goodbye whole, however much is said just before: it does not use the last will."""
+    config = MqttConfig(port=broker())
+    for turn in range(5):
+        listener, heard = connect(config, "listener")
+        listener.subscribe(["coral/#"])
+        assert isinstance(heard.get(WITHIN_S), SubscriptionAnswered)
+        device, _ = connect(config, "board-a")
+        for number in range(5):
+            device.publish(f"coral/board-a/{number}", b"x" * 2000)
+        device.stop()
+        said = [heard.get(WITHIN_S if number < 5 else 0.3) for number in range(6)]
+        listener.stop()
+        topics = [event.topic for event in said if isinstance(event, MessageArrived)]
+        assert topics == [f"coral/board-a/{number}" for number in range(5)], turn
+
+
+def test_what_is_no_broker_is_left_and_tried_again() -> None:
+    """A captive portal may answer on the broker's port; when it is gone the device must still be there."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        mailbox = Mailbox(8)
+        link = Link(MqttConfig(port=server.getsockname()[1], reconnect_min_s=0.1), "board-a", mailbox)
+        link.start()
+        for _ in range(3):
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n" + b"x" * 300)
+                assert isinstance(mailbox.get(WITHIN_S), Disconnected)
+    link.stop()

@@ -11,6 +11,7 @@ from contract.topics import Topics
 from edge_agent.config import AgentConfig
 from edge_agent.events import ARRAY, IMAGE, InferenceAsked, MessageArrived
 from edge_agent.serving.mqtt_requests import MqttRequests
+from edge_agent.tally import Tally
 from tests.edge_agent.test_publish_modes import predict
 from tests.fakes.board import DEVICE
 from tests.fakes.broker import FakeBroker, FakeLink
@@ -25,7 +26,9 @@ class Desk:
 
     def __init__(self) -> None:
         self.broker = FakeBroker()
-        self._requests = MqttRequests(AgentConfig(DEVICE, "/nowhere", "unused"), FakeLink(self.broker))
+        self.tally = Tally(lambda: 0.0)
+        config = AgentConfig(DEVICE, "/nowhere", "unused")
+        self._requests = MqttRequests(config, FakeLink(self.broker), self.tally.count_refusal)
 
     def read(self, payload: bytes, reply_to: Optional[str] = None) -> Optional[InferenceAsked]:
         message = MessageArrived(
@@ -89,6 +92,7 @@ def test_an_answer_goes_nowhere_else(reply_to: str) -> None:
     assert desk.read(ask(array=[1]), reply_to) is None
     assert desk.read(b"nonsense", reply_to) is None
     assert desk.answers() == {}
+    assert desk.tally.predictions == {("mqtt", "none", "bad_request"): 2}
 
 
 def test_without_a_response_topic_the_answer_goes_to_the_devices_own() -> None:
@@ -99,3 +103,27 @@ def test_without_a_response_topic_the_answer_goes_to_the_devices_own() -> None:
     asked.answer(Problem("no_model", "none"))
     answer = desk.answers()[OWN]
     assert (answer["status"], answer["transaction"], answer["error"]["code"]) == ("error", "t-1", "no_model")
+
+
+@pytest.mark.parametrize(
+    ("payload", "transaction"),
+    [
+        (ask(image_b64="%%%"), "t-1"),
+        (ask(array=[300]), "t-1"),
+        (ask(v=2, array=[1]), "t-1"),
+        (ask(transaction="x" * 10_000), ""),
+        (ask(transaction=7, array=[1]), ""),
+        (b"[1]", ""),
+        (b"7", ""),
+        (b"", ""),
+        (b"{", ""),
+    ],
+)
+def test_a_bad_request_is_answered_by_its_name(payload: bytes, transaction: str) -> None:
+    """Who waits for several answers must know which of them is the error."""
+    desk = Desk()
+    assert desk.read(payload) is None
+    answer = desk.answers()[OWN]
+    assert (answer["transaction"], answer["error"]["code"]) == (transaction, "bad_request")
+    assert desk.tally.predictions == {("mqtt", "none", "bad_request"): 1}
+    assert desk.tally.model_problem() is None

@@ -138,3 +138,10 @@ def test_a_device_that_was_stopped_says_so(bus, config):
     assert bus.hear(f"coral/{DEVICE}/status") == b"offline"
     with run_agent(config, is_installed=False):
         assert bus.wait_for(DeviceInfo, "info", lambda info: info.boot != agent._boot).stopped is None
+
+
+def test_the_runtime_is_told_as_soon_as_a_model_is_loaded(bus, config):
+    """`info` is written at the connection, when the model may not be there yet."""
+    with run_agent(config) as agent:
+        runtime = agent.models.main.predictor.serving.ready.runtime
+        assert bus.wait_for(DeviceInfo, "info", lambda info: info.runtime).runtime == runtime

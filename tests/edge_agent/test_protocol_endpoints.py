@@ -2,6 +2,7 @@
 
 import http.client
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -264,3 +265,11 @@ def test_a_full_queue_is_told_to_every_protocol(tmp_path, golden):
         assert agent._why_not_ready() is None
     assert len(statuses) == 240 and set(statuses) == {200, 503}
     assert [each is None for each in retries] == [status == 200 for status in statuses]
+
+
+def test_a_wrong_name_is_told_the_right_ones():
+    """Two models may come from releases of one name: each is called as it can be asked for."""
+    serving = SimpleNamespace(model=SimpleNamespace(version=SimpleNamespace(name="tiny", version="1")))
+    endpoints = ProtocolEndpoints(None, lambda: {"": serving, "defects": serving}, lambda: None)
+    answer = endpoints.describe_model("other")
+    assert answer.status == 404 and b"only tiny 1, defects 1" in answer.body

@@ -47,7 +47,9 @@ def test_a_model_that_fails_is_remembered_until_it_answers(fixture):
     assert fixture.tally.model_problem() is None
 
 
-@pytest.mark.parametrize("code", ["bad_image", "bad_input", "busy", "no_model"])
+@pytest.mark.parametrize(
+    "code", ["bad_image", "bad_input", "bad_request", "busy", "no_model", "unknown_model"]
+)
 def test_a_clients_mistake_does_not_make_the_model_look_broken(fixture, code):
     """Or anybody could make a board look ill."""
     fixture.answer(Problem(code, "no"))

@@ -47,8 +47,10 @@ def test_a_root_signed_by_others_is_refused(publisher: Publisher) -> None:
     envelope = publisher.seal(ROOT_TYPE, encode(publisher.root), ["release"])
     with pytest.raises(TrustError, match="good signature"):
         load_root(envelope)
-    with pytest.raises(TrustError):
-        load_root(b"")
+    for payload in (b"", b"[mqtt]", b"{}"):
+        with pytest.raises(TrustError) as caught:
+            load_root(payload)
+        assert caught.value.code == "root_invalid" and "root-1.json" in caught.value.hint
 
 
 @pytest.mark.parametrize("roles", [["root"], ["timestamp"], ["root", "timestamp"]])

@@ -1,6 +1,7 @@
 """Rules of the house that an import linter cannot say: homes of foreign libraries, sizes, first lines."""
 
 import ast
+import configparser
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,6 +51,13 @@ def test_the_contract_is_only_the_standard_library() -> None:
     foreign = {"numpy", "paho", "nacl", "PIL", "bottle", "typer", "rich", "edge_agent", "host_cli"}
     for path in (ROOT / "contract").glob("*.py"):
         assert not set(imported(path)) & foreign, path
+
+
+def test_the_board_gets_what_paho_needs_on_its_python() -> None:
+    """paho imports typing_extensions on CPython 3.7 and does not ask for it; pytest would bring it along."""
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg")
+    assert 'typing_extensions>=4; python_version<"3.8"' in settings["options.extras_require"]["agent"]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: f"{path.parent.name}/{path.name}")
