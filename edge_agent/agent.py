@@ -111,7 +111,7 @@ class Agent:
             prepare=self._prepare,
             keep=self._keep_sample,
         )
-        self._requests = MqttRequests(config, self._link, self._tally.count_refusal)
+        self._requests = MqttRequests(config, self._link, self._tally.count)
         self._sources = Sources(config, self.mailbox.offer, self._tally.count_skip)
         self._operations = Operations(
             live,

@@ -95,7 +95,7 @@ class Tally:
         self._problem_s = 0.0
 
     def count(self, source: str, result: Union[Prediction, Problem]) -> None:
-        """A request from `source` was answered."""
+        """A request from `source` was answered, or could not even be read as a question."""
         with self.lock:
             if isinstance(result, Problem):
                 self.predictions[source, NO_BACKEND, result.code] += 1
@@ -110,10 +110,6 @@ class Tally:
                 is_known = result.label in self._labels or len(self._labels) < _MAX_LABELS - 1
                 self._labels[result.label if is_known else OTHER_LABELS] += 1
             self._problem = None
-
-    def count_refusal(self, source: str, problem: Problem) -> None:
-        """What came could not even be read as a question."""
-        self._count(source, problem)
 
     def count_response(self, status: int) -> None:
         """An HTTP client got an answer."""

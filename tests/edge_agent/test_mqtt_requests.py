@@ -28,7 +28,7 @@ class Desk:
         self.broker = FakeBroker()
         self.tally = Tally(lambda: 0.0)
         config = AgentConfig(DEVICE, "/nowhere", "unused")
-        self._requests = MqttRequests(config, FakeLink(self.broker), self.tally.count_refusal)
+        self._requests = MqttRequests(config, FakeLink(self.broker), self.tally.count)
 
     def read(self, payload: bytes, reply_to: Optional[str] = None) -> Optional[InferenceAsked]:
         message = MessageArrived(

@@ -271,5 +271,5 @@ def test_a_wrong_name_is_told_the_right_ones():
     """Two models may come from releases of one name: each is called as it can be asked for."""
     serving = SimpleNamespace(model=SimpleNamespace(version=SimpleNamespace(name="tiny", version="1")))
     endpoints = ProtocolEndpoints(None, lambda: {"": serving, "defects": serving}, lambda: None)
-    answer = endpoints.describe_model("other")
+    answer = endpoints.describe_model(None, "other")
     assert answer.status == 404 and b"only tiny 1, defects 1" in answer.body
