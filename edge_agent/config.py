@@ -29,7 +29,11 @@ SHADOW = "shadow"
 
 @dataclass(frozen=True)
 class MqttConfig(Record):
-    """Where the broker is and how patient we are with it."""
+    """Where the broker is, how it knows us and we know it, and how patient we are with it.
+
+    With `ca_file` the connection is TLS; `cert_file` and `key_file` are our own certificate. The user name is
+    the device's unless told otherwise.
+    """
 
     host: str = rule(Text(), default="127.0.0.1")
     port: int = rule(Integer(1, 65535), default=1883)
@@ -37,6 +41,18 @@ class MqttConfig(Record):
     keepalive_s: int = rule(Integer(5, 3600), default=30)
     reconnect_min_s: float = rule(Number(0.1, 60), default=1)
     reconnect_max_s: float = rule(Number(1, 3600), default=60)
+    username: Optional[str] = rule(Maybe(Text()), default=None)
+    password_file: Optional[str] = rule(Maybe(_PATH), default=None)
+    ca_file: Optional[str] = rule(Maybe(_PATH), default=None)
+    cert_file: Optional[str] = rule(Maybe(_PATH), default=None)
+    key_file: Optional[str] = rule(Maybe(_PATH), default=None)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.cert_file is None) != (self.key_file is None):
+            raise MessageError("cert_file and key_file go together")
+        if self.cert_file is not None and self.ca_file is None:
+            raise MessageError("ca_file is missing: with a certificate of our own, it says whose we believe")
 
 
 @dataclass(frozen=True)

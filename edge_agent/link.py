@@ -5,6 +5,7 @@ import logging
 import random
 import socket
 import threading
+from pathlib import Path
 from typing import Any, Dict, Iterable, List, Optional, Tuple
 
 import paho.mqtt.client as mqtt
@@ -44,6 +45,7 @@ class Link:
             client_id: another name to connect by: the device's own session goes on, and no last will is left.
         """
         self._config = config
+        self._device = device
         self._mailbox = mailbox
         self._client_id = client_id or device
         self._will_topic = "" if client_id else Topics(config.base).status(device)
@@ -129,13 +131,14 @@ class Link:
                 pause_s = min(max(self._config.reconnect_min_s, 2 * pause_s), self._config.reconnect_max_s)
 
     def _connect_once(self) -> str:
-        client = self._client = self._build_client()
         self._refusal = ""
         self._lost.clear()
         self._subscribed.clear()
         try:
+            client = self._client = self._build_client()
             client.connect(self._config.host, self._config.port, self._config.keepalive_s, **self._hello())
-        except OSError as error:
+        except (OSError, ValueError) as error:
+            # The network, a file of ours, or a certificate on either side.
             return str(error)
         client.loop_start()
         self._lost.wait()
@@ -159,6 +162,7 @@ class Link:
         client.max_inflight_messages_set(100)
         if self._will_topic:
             client.will_set(self._will_topic, OFFLINE, qos=1, retain=True)
+        self._introduce(client)
         client.on_socket_open = _disable_nagle
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
@@ -166,6 +170,16 @@ class Link:
         client.on_publish = self._on_publish
         client.on_message = self._on_message
         return client
+
+    def _introduce(self, client: mqtt.Client) -> None:
+        """Say who we are, and whom we believe. Files are read anew each time: they may have been renewed."""
+        config = self._config
+        if config.username is not None or config.password_file is not None:
+            path = config.password_file
+            password = Path(path).read_text(encoding="utf-8").rstrip("\r\n") if path else None
+            client.username_pw_set(config.username or self._device, password)
+        if config.ca_file is not None:
+            client.tls_set(config.ca_file, config.cert_file, config.key_file)
 
     def _hello(self) -> Dict[str, Any]:
         if not self._is_v5:

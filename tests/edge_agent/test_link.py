@@ -1,7 +1,10 @@
 """Promises of edge_agent.link that a whole agent's stories do not show."""
 
+import shutil
 import socket
 import subprocess
+from pathlib import Path
+from typing import Iterator
 
 import pytest
 
@@ -9,6 +12,8 @@ from edge_agent.config import MqttConfig
 from edge_agent.events import Connected, Disconnected, MessageArrived, SubscriptionAnswered
 from edge_agent.link import Link
 from edge_agent.mailbox import Mailbox
+from tests.edge_agent.conftest import wait_for_port
+from tests.edge_agent.running_agent import take_free_port
 
 WITHIN_S = 10.0
 
@@ -98,3 +103,57 @@ def test_what_is_no_broker_is_left_and_tried_again() -> None:
                 connection.sendall(b"HTTP/1.1 400 Bad Request\r\n" + b"x" * 300)
                 assert isinstance(mailbox.get(WITHIN_S), Disconnected)
     link.stop()
+
+
+@pytest.fixture
+def strict_broker(tmp_path: Path) -> "Iterator[int]":
+    """A broker behind TLS that knows one user, board-a with the password fish; its CA lies beside it."""
+    if shutil.which("mosquitto_passwd") is None or shutil.which("openssl") is None:
+        pytest.skip("mosquitto or openssl is not installed")
+    new = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
+    files = ["-keyout", "key.pem", "-out", "ca.pem", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([*new, *files], cwd=str(tmp_path), check=True, stderr=subprocess.DEVNULL)
+    subprocess.run(
+        ["mosquitto_passwd", "-b", "-c", "users", "board-a", "fish"], cwd=str(tmp_path), check=True
+    )
+    port = take_free_port()
+    lines = (f"listener {port} 127.0.0.1", "user root", "allow_anonymous false", "password_file users")
+    tls = ("certfile ca.pem", "keyfile key.pem")
+    (tmp_path / "strict.conf").write_text("\n".join((*lines, *tls)))
+    command = ["mosquitto", "-c", "strict.conf"]
+    process = subprocess.Popen(command, cwd=str(tmp_path), stderr=subprocess.DEVNULL)
+    wait_for_port(port)
+    yield port
+    process.terminate()
+    process.wait()
+
+
+# paho leaves the socket of a failed handshake to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(
+    ("changes", "is_taken", "reason"),
+    [
+        ({}, True, ""),
+        ({"password_file": "wrong"}, False, "authori"),
+        ({"username": "board-b"}, False, "authori"),
+        ({"ca_file": None}, False, ""),
+        ({"host": "localhost"}, False, "certificate"),
+        ({"password_file": "/nowhere"}, False, "/nowhere"),
+    ],
+)
+def test_the_broker_is_made_sure_of_and_told_who_we_are(
+    strict_broker, tmp_path, monkeypatch, changes, is_taken, reason
+):
+    """TLS with its own CA, the name on its certificate, user name and password; what is wrong is said."""
+    (tmp_path / "secret").write_text("fish\n")
+    (tmp_path / "wrong").write_text("bird\n")
+    monkeypatch.chdir(tmp_path)
+    own = {"password_file": "secret", "ca_file": "ca.pem"}
+    mailbox = Mailbox(8)
+    config = MqttConfig(port=strict_broker, reconnect_min_s=0.1, reconnect_max_s=1, **{**own, **changes})
+    link = Link(config, "board-a", mailbox)
+    link.start()
+    event = mailbox.get(WITHIN_S)
+    link.stop()
+    assert isinstance(event, Connected if is_taken else Disconnected), event
+    assert is_taken or reason in event.reason.lower()
