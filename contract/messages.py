@@ -100,7 +100,8 @@ class Prediction(Record):
 
     What a source holds back takes no number: whoever asked for it gets it with NOT_PUBLISHED in place of one.
     A detector also gives `objects`; when it found none, `top` is empty, `label` is "" and `score` 0. A source
-    that publishes aggregates gives its best prediction and the `window` that it stands for.
+    that publishes aggregates gives its best prediction and the `window` that it stands for. A picture of a
+    watched folder gives the name of its `file`.
     """
 
     id: str = rule(_ULID)
@@ -121,6 +122,7 @@ class Prediction(Record):
         Items(Nested(DetectedObject), max_items=100), default=(), omit=True
     )
     window: Optional[Window] = rule(Maybe(Nested(Window)), default=None, omit=True)
+    file: Optional[str] = rule(Maybe(Text()), default=None, omit=True)
     clock_synced: bool = rule(Flag(), default=True, omit=True)
 
 

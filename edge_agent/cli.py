@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any, Callable, Dict, Optional, Sequence
+from typing import Any, Callable, Dict, NoReturn, Optional, Sequence
 
 from contract import __version__
 from edge_agent.errors import AgentError, ConfigError, RequestError, TrustError, UnreachableError
@@ -92,12 +92,17 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 def _config(arguments: argparse.Namespace) -> int:
     from edge_agent.config import load
+    from edge_agent.serving.server import build_gate
     from edge_agent.upkeep import config_page
 
     if arguments.schema:
         _print_json(config_page.build_config_schema())
         return DONE
-    shown = config_page.mask(load(Path(arguments.config)))
+    config = load(Path(arguments.config))
+    if arguments.check and config.http.enabled:
+        # The token is in a file of its own, and `run` refuses without it.
+        build_gate(config.http)
+    shown = config_page.mask(config)
     if arguments.json:
         _print_json({"ok": True, "config": shown})
     elif arguments.show:
@@ -180,8 +185,19 @@ def _read(path: Path) -> bytes:
         ) from error
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says a wrong command line in three lines, as every other error."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print it and end with the exit code of wrong usage."""
+        print(
+            _format_error(message, f"{self.prog}, its command line", f"{self.prog} --help"), file=sys.stderr
+        )
+        sys.exit(WRONG_USAGE)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="edge-agent", description="The runtime on the board.")
+    parser = _Parser(prog="edge-agent", description="The runtime on the board.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.required = True
@@ -285,7 +301,11 @@ def _explain(error: AgentError, arguments: argparse.Namespace) -> None:
     where = f"{arguments.model}, {arguments.input}" if is_file else arguments.config
     # Libraries put line breaks into their messages.
     message = " ".join(error.message.split())
-    print(f"error: {message}\n   at: {where}\n  try: {hint}", file=sys.stderr)
+    print(_format_error(message, where, hint), file=sys.stderr)
+
+
+def _format_error(message: str, where: str, hint: str) -> str:
+    return f"error: {message}\n   at: {where}\n  try: {hint}"
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ class InferenceAsked(NamedTuple):
         takes_raw: the model's outputs are enough, whether or not they name labels; without labels the
             Prediction has none, and is not published.
         model: which of the device's models is meant, "" for the main one.
+        file: the name of the file that the picture lay in, at most 256 characters.
     """
 
     kind: str
@@ -45,6 +46,7 @@ class InferenceAsked(NamedTuple):
     on_output: Callable[[bytes], None] = _ignore
     model: str = ""
     takes_raw: bool = False
+    file: Optional[str] = None
 
 
 @dataclass(frozen=True)

@@ -130,6 +130,10 @@ class Predictor:
         self.is_restarting = False
         if serving is None:
             self.give_up(_NO_MODEL)
+        else:
+            version, why = serving.model.version, serving.model.degraded
+            told = f" ({why})" if why else ""
+            _log.info("%s %s answers on %s%s", version.name, version.version, serving.ready.backend, told)
         self._dispatch()
         return before
 
@@ -268,5 +272,6 @@ class Predictor:
                 postprocess=found.postprocess_ms,
                 total=(now_s - asked.arrived_s) * 1000,
             ),
+            file=asked.file,
             clock_synced=self._clock.is_synced(),
         )

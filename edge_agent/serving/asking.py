@@ -70,6 +70,7 @@ class Asker:
         top_k: Optional[int] = None,
         model: str = "",
         takes_raw: bool = False,
+        file: Optional[str] = None,
     ) -> Found:
         """Ask and wait; the arguments are those of `InferenceAsked`."""
         reply = _Reply()
@@ -88,6 +89,7 @@ class Asker:
                     reply.keep_output,
                     model,
                     takes_raw,
+                    file,
                 )
             )
             return reply.wait(self._timeout_s)

@@ -34,6 +34,11 @@ class MqttRequests:
 
     def read(self, message: MessageArrived, arrived_s: float) -> Optional[InferenceAsked]:
         """Return the question, or None after a bad request has been answered or dropped."""
+        if message.retained:
+            # The broker would give it to us at every connection.
+            _log.warning("request dropped: it was published with the retain flag")
+            self._refuse(MQTT, Problem("bad_request", "may not be retained"))
+            return None
         reply_to = message.reply_to or self._topics.infer_response(self._device)
         if not self._topics.is_reply_allowed(reply_to, self._device):
             _log.warning("request dropped: may not answer to %.120r", reply_to)

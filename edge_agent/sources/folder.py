@@ -3,13 +3,14 @@
 A file is read when it was the same at two looks in a row: who writes slowly, or copies, is waited for.
 """
 
+import collections
 import itertools
 import logging
 import os
 import stat
 import time
 from pathlib import Path
-from typing import Callable, List, Optional, Set, Tuple
+from typing import Callable, Counter, List, Optional, Set, Tuple
 
 from contract.messages import Problem
 from edge_agent.events import InferenceAsked
@@ -22,9 +23,12 @@ MAX_FILES = 10_000
 MAX_FILE_BYTES = 16 * 1024 * 1024
 # Why a file is left.
 NOT_A_FILE, TOO_LARGE, UNREADABLE, STUCK = "not_a_file", "too_large", "unreadable", "not_put_away"
-# Problems that are not the file's: it is asked about again. After any other one it is left, or it would hold
-# up the others for ever.
+# Problems that are nobody's fault: it is asked about again, and the others wait behind it.
 _NOT_NOW = ("no_model", "busy", "timeout", "stopping")
+# Problems that are or may be the file's: it is left. After any other one it is asked about once more at the
+# next looks, or a model that fails for a minute would cost the pictures of that minute.
+_THE_FILES = ("bad_image", "bad_input", "worker_lost", "model_output_raw")
+_MAX_TRIES = 3
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 # Never through a link, and never waiting for who writes into a pipe.
 _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -61,6 +65,7 @@ class Folder(Source):
         self._last_look: Set[bytes] = set()
         self._noted: Set[Tuple[str, str]] = set()
         self._noted_before = self._noted
+        self._tries: Counter[bytes] = collections.Counter()
 
     def step(self) -> float:
         """Look once, ask about what is complete and new, the oldest first."""
@@ -91,6 +96,7 @@ class Folder(Source):
         self._seen.keep_only(files.keys())
         complete = [mark for mark in files if mark in self._last_look and mark not in self._seen]
         self._last_look = set(files)
+        self._tries = collections.Counter({mark: self._tries[mark] for mark in self._tries if mark in files})
         for mark in sorted(complete, key=lambda mark: (files[mark].mtime_ns, files[mark].name)):
             if self._stopping.is_set() or not self._ask_about(folder, files[mark], mark):
                 return
@@ -114,12 +120,14 @@ class Folder(Source):
         picture = self._read(folder, file)
         if picture is None:
             return True
-        answer = self._ask(picture)
+        answer = self._ask(picture, _clean(file.name))
         if isinstance(answer, Problem):
             if answer.code in _NOT_NOW:
                 return False
-            self._note(file.name, answer.code)
-            self._seen.add(mark)
+            self._tries[mark] += 1
+            if answer.code in _THE_FILES or self._tries[mark] == _MAX_TRIES:
+                self._note(file.name, answer.code, answer.message)
+                self._seen.add(mark)
         elif not self._put_away(folder, file):
             self._seen.add(mark)
         return True
@@ -152,19 +160,25 @@ class Folder(Source):
             return False
         return True
 
-    def _note(self, name: str, reason: str) -> None:
+    def _note(self, name: str, reason: str, message: str = "") -> None:
         """Count and log what is wrong with a file, once until it goes away."""
         self._noted.add((name, reason))
         if (name, reason) not in self._noted_before:
-            _log.warning("source %s: %.200a: %s", self.name, name, reason)
+            _log.warning("source %s: %.200a: %s %s", self.name, name, reason, message)
             self._skip(self.name, reason)
 
 
 def _list(folder: int) -> List[str]:
-    """Return the names of at most `MAX_FILES` files that may be pictures, in no order."""
+    """Return the names of at most `MAX_FILES` files that may be pictures, in no order; no hidden ones."""
     with os.scandir(folder) as entries:
-        names = (entry.name for entry in entries if entry.name.lower().endswith(SUFFIXES))
-        return list(itertools.islice(names, MAX_FILES))
+        names = (entry.name for entry in entries)
+        pictures = (name for name in names if name.lower().endswith(SUFFIXES) and not name.startswith("."))
+        return list(itertools.islice(pictures, MAX_FILES))
+
+
+def _clean(name: str) -> str:
+    """Return a file's name as text: its bytes need not be UTF-8."""
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def _explain(error: OSError, path: str) -> Problem:

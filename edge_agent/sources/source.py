@@ -68,9 +68,9 @@ class Source(abc.ABC):
         finally:
             self.finish()
 
-    def _ask(self, picture: bytes) -> Union[Prediction, Problem]:
-        """Ask the source's model about a JPEG or PNG, and wait for the answer."""
-        return self._asker.ask(IMAGE, picture, model=self._config.model).result
+    def _ask(self, picture: bytes, file: Optional[str] = None) -> Union[Prediction, Problem]:
+        """Ask the source's model about a JPEG or PNG, from which file if any, and wait for the answer."""
+        return self._asker.ask(IMAGE, picture, model=self._config.model, file=file).result
 
     def _tell(self, problem: Optional[Problem]) -> None:
         """Keep what is wrong, and log it when that changes."""

@@ -7,8 +7,9 @@ from contract.messages import Problem
 from edge_agent.errors import RequestError, TrustError, UpdateError
 from edge_agent.updates.slots import MAX_REMEMBERED, Refused, Slot, Slots, SlotState
 
+ROLLED_BACK_BY_HAND = "rolled_back_by_hand"
 _BY_HAND = Problem(
-    "rolled_back_by_hand",
+    ROLLED_BACK_BY_HAND,
     "somebody at the board made another version active",
     "push a new release, or on the board: edge-agent model use VERSION",
 )

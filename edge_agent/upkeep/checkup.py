@@ -5,6 +5,7 @@ from typing import Dict, Iterator, Set, Tuple
 
 from contract.messages import Problem
 from edge_agent.outgoing.outbox import OutboxStats
+from edge_agent.updates.choice import ROLLED_BACK_BY_HAND
 from edge_agent.upkeep.problems import Problems
 
 _MIB = 1024 * 1024
@@ -88,6 +89,9 @@ class Checkup:
         if facts.not_ready:
             yield Problem("not_ready", facts.not_ready[:_MAX_MESSAGE], "push a model, or see the agent's log")
         for lane, refused in facts.refused.items():
+            if refused.code == ROLLED_BACK_BY_HAND:
+                # What somebody at the board chose is nothing wrong.
+                continue
             yield Problem("release_refused", f"{_name(lane)}: {refused.message[:900]}", refused.hint)
         for lane in facts.stale:
             yield Problem("release_stale", f"{_name(lane)}: its release has expired", "push it anew")

@@ -15,6 +15,7 @@ KINDS = {
     "prediction": messages.Prediction,
     "prediction_objects": messages.Prediction,
     "prediction_window": messages.Prediction,
+    "prediction_file": messages.Prediction,
     "telemetry": telemetry.Telemetry,
     "error_report": telemetry.ErrorReport,
     "feedback": learning.Feedback,

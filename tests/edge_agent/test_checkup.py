@@ -62,6 +62,12 @@ def test_a_problem_comes_and_goes_with_its_fact(checkup, problems, code, change)
     assert codes(problems) == []
 
 
+def test_a_release_that_somebody_at_the_board_left_is_no_problem(checkup, problems):
+    """It was their choice; `model/reported` says it."""
+    checkup.look(replace(WELL, refused={"": Problem("rolled_back_by_hand", "chosen")}), 0.0)
+    assert codes(problems) == []
+
+
 def test_dropping_is_a_problem_for_a_minute_after_the_last_drop(checkup, problems):
     """What was dropped before the start is none."""
     checkup.look(WELL, 0.0)

@@ -148,3 +148,5 @@ def test_numbers_that_make_no_sense_are_refused(task: Task, flag: "list[str]", c
     with pytest.raises(SystemExit) as caught:
         main(["classify", "-m", task.model, "-i", str(task.picture), *flag])
     assert caught.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert [line[:7] for line in lines] == ["error: ", "   at: ", "  try: "]

@@ -75,6 +75,13 @@ def test_what_is_shown_can_be_read_again(file: Path, tmp_path: Path, capsys) -> 
     assert "top_k = 3" in shown
 
 
+def test_a_file_that_run_would_refuse_is_not_valid(file: Path, capsys) -> None:
+    """Serving to others needs a token, and `--check` says so, not only `run`."""
+    file.write_text(file.read_text() + '\n[http]\nhost = "0.0.0.0"\n')
+    assert main(["config", "--check", "-c", str(file)]) == 2
+    assert "http.token_file" in capsys.readouterr().err
+
+
 def test_a_valid_file_is_said_to_be(file: Path, capsys) -> None:
     """Exit code 0; as JSON it is the configuration itself."""
     assert main(["config", "--check", "-c", str(file)]) == 0

@@ -4,7 +4,7 @@ import os
 import queue
 import threading
 from pathlib import Path
-from typing import Any, Iterator, List, Tuple, Union
+from typing import Any, Iterator, List, Optional, Tuple, Union
 
 import pytest
 
@@ -28,6 +28,7 @@ class Watched:
         self.path = tmp_path / "in"
         self.path.mkdir(exist_ok=True)
         self.asked: List[bytes] = []
+        self.names: List[Optional[str]] = []
         self.skipped: List[Tuple[str, str]] = []
         self.answers: dict[bytes, Union[Prediction, Problem]] = {}
         self._config = SourceConfig(kind="folder", path=str(self.path), **settings)
@@ -44,6 +45,7 @@ class Watched:
         )
 
     def _ask(self, asked: InferenceAsked) -> None:
+        self.names.append(asked.file)
         self.asked.append(asked.payload)
         asked.answer(self.answers.get(asked.payload, CAT))
 
@@ -168,7 +170,11 @@ def test_a_file_that_was_replaced_meanwhile_is_not_deleted(tmp_path: Path) -> No
     """The new one is asked about too."""
     watched = Watched(tmp_path, after="delete")
     path = watched.put("a.jpg", b"first")
-    watched.folder._ask = lambda picture: (watched.asked.append(picture), path.write_bytes(b"second"), CAT)[2]  # type: ignore[method-assign,func-returns-value]
+    watched.folder._ask = lambda picture, _name: (
+        watched.asked.append(picture),
+        path.write_bytes(b"second"),
+        CAT,
+    )[2]  # type: ignore[method-assign,func-returns-value]
     watched.look(2)
     assert path.exists()
     assert watched.look(1) == [b"first"]
@@ -183,6 +189,17 @@ def test_a_file_that_nobody_can_answer_now_is_asked_about_again(watched: Watched
     assert watched.look(3) == [b"a", b"a"]
     watched.answers.clear()
     assert watched.look(3) == [b"a", b"a", b"a"] and watched.skipped == []
+
+
+def test_a_file_is_asked_about_three_times_when_the_model_itself_fails(watched: Watched) -> None:
+    """Once more at each of two looks; those behind it do not wait."""
+    watched.answers[b"a"] = Problem("model_not_finite", "not a number")
+    os.utime(watched.put("a.jpg", b"a"), ns=(0, 10**9))
+    watched.put("b.jpg", b"b")
+    assert watched.look(2) == [b"a", b"b"]
+    assert watched.skipped == []
+    assert watched.look(5) == [b"a", b"b", b"a", b"a"]
+    assert watched.skipped == [("inbox", "model_not_finite")]
 
 
 def test_a_file_that_kills_the_worker_does_not_hold_up_the_others(watched: Watched) -> None:
@@ -228,8 +245,8 @@ def test_a_link_that_takes_a_files_place_is_not_followed(
 
 
 def test_strange_names_are_no_trouble(watched: Watched, caplog) -> None:
-    """Not UTF-8, a line feed, dots; the log stays one line each."""
-    names = [b"\xff\xfe.jpg", b"a\nERROR b.jpg", b"...jpg", b"x" * 251 + b".jpg", b"-rf.jpg"]
+    """Not UTF-8, a line feed, a bracket; the log stays one line each."""
+    names = [b"\xff\xfe.jpg", b"a\nERROR b.jpg", b"(.jpg", b"x" * 251 + b".jpg", b"-rf.jpg"]
     for name in names:
         (watched.path / os.fsdecode(name)).write_bytes(name)
     watched.answers[names[0]] = watched.answers[names[1]] = BAD
@@ -317,3 +334,16 @@ def test_it_stops_while_it_waits_for_an_answer(running: Any) -> None:
     stopper.start()
     stopper.join(PATIENCE_S)
     assert not stopper.is_alive() and not watched.folder._thread.is_alive()
+
+
+def test_hidden_files_are_left_alone(watched: Watched) -> None:
+    """Some computers put `._a.jpg` beside every picture."""
+    watched.put("._a.jpg")
+    assert watched.look() == [] and watched.skipped == []
+
+
+def test_a_name_that_is_no_text_is_told_as_text(watched: Watched) -> None:
+    """Names on a disk are bytes; what goes out is UTF-8."""
+    (watched.path / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"jpeg")
+    watched.look()
+    assert watched.names == ["caf\ufffd.jpg"]

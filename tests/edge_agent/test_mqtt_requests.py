@@ -30,9 +30,11 @@ class Desk:
         config = AgentConfig(DEVICE, "/nowhere", "unused")
         self._requests = MqttRequests(config, FakeLink(self.broker), self.tally.count)
 
-    def read(self, payload: bytes, reply_to: Optional[str] = None) -> Optional[InferenceAsked]:
+    def read(
+        self, payload: bytes, reply_to: Optional[str] = None, retained: bool = False
+    ) -> Optional[InferenceAsked]:
         message = MessageArrived(
-            TOPICS.infer(DEVICE), payload, False, lambda: None, reply_to, b"7" if reply_to else b""
+            TOPICS.infer(DEVICE), payload, retained, lambda: None, reply_to, b"7" if reply_to else b""
         )
         return self._requests.read(message, 5.0)
 
@@ -42,6 +44,13 @@ class Desk:
 
 def ask(**fields: Any) -> bytes:
     return json.dumps({"v": 1, "transaction": "t-1", **fields}).encode()
+
+
+def test_a_retained_request_is_dropped() -> None:
+    """The broker would ask it again at every connection."""
+    desk = Desk()
+    assert desk.read(PNG, retained=True) is None
+    assert desk.answers() == {}
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def draw(pixels: Any, path: Path) -> None:
 
 @needs_mosquitto
 def test_pictures_that_are_put_into_a_folder_are_predicted(broker: Any, tmp_path: Path, golden: Any) -> None:
-    """Each once, numbered, on its own topic; the newest label is retained; the pictures go away."""
+    """Each once, numbered and named, on its own topic; the newest label is retained; they go away."""
     port = broker()
     inputs, outputs = golden
     labels = outputs.argmax(axis=1)
@@ -66,6 +66,7 @@ def test_pictures_that_are_put_into_a_folder_are_predicted(broker: Any, tmp_path
         info = Reader(port, TOPICS.info(DEVICE), 1).read()
     assert [each["seq"] for each in found] == [1, 2, 3]
     assert sorted(each["label_id"] for each in found) == sorted(int(label) for label in labels[:3])
+    assert sorted(each["file"] for each in found) == ["0.png", "1.png", "2.png"]
     assert state[0][1]["source"] == "inbox" and state[0][1]["label_id"] in labels[:3]
     assert info[0][1]["sources"] == ["http", "mqtt", "inbox"]
     assert list(inbox.iterdir()) == []
