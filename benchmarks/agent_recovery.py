@@ -1,13 +1,15 @@
-"""Claim: a hung or dying inference is noticed within `inference.timeout_s`, 2 s, and its request is answered.
+"""Claim: a hung or dying inference is noticed in at most 2 s, and its request is answered.
 
 The runtime is a stand-in that hangs, crashes or lies when told, and loads in no time: the times are those of
 the agent and of starting Python, not of an Edge TPU. No answer may be missing.
+`agent_recovery.py 1` runs each fault once.
 """
 
 import logging
 import os
 import queue
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,8 +22,8 @@ from edge_agent.inference import device_reset
 from tests.edge_agent.recovering_agent import RecoveringAgent, is_from, run_recovering
 from tests.fakes.faulty import FaultyRuntime
 
-RUNS = 7
-NOTICED_WITHIN_S = 2.1
+RUNS = int(sys.argv[1]) if len(sys.argv) > 1 else 7
+NOTICED_WITHIN_S = 2.0
 FAULTS = {
     "hang": ("hang", "process", True),
     "crash (SIGSEGV)": ("crash", "process", True),
@@ -86,9 +88,9 @@ def watch(running: RecoveringAgent, noticed: "queue.Queue[float]") -> None:
     resident: Any = next(iter(running.agent.models.lanes.values()))._resident
     recover: Callable[..., None] = resident._recover
 
-    def note(*arguments: object) -> None:
+    def note(*arguments: object, **more: object) -> None:
         noticed.put(time.monotonic())
-        recover(*arguments)
+        recover(*arguments, **more)
 
     resident._recover = note
 
