@@ -22,7 +22,7 @@ from edge_agent.inference import device_reset
 from tests.edge_agent.recovering_agent import RecoveringAgent, is_from, run_recovering
 from tests.fakes.faulty import FaultyRuntime
 
-RUNS = int(sys.argv[1]) if len(sys.argv) > 1 else 7
+RUNS = 7
 NOTICED_WITHIN_S = 2.0
 FAULTS = {
     "hang": ("hang", "process", True),
@@ -46,7 +46,8 @@ class Times(NamedTuple):
 
 def main() -> None:
     """Measure each fault; the median and the longest of all runs are printed."""
-    print(f"\nrecovery from faults ({os.cpu_count()} cores, {RUNS} runs each; median, longest, in seconds)")
+    runs = int(sys.argv[1]) if len(sys.argv) > 1 else RUNS
+    print(f"\nrecovery from faults ({os.cpu_count()} cores, {runs} runs each; median, longest, in seconds)")
     print(f"  {'fault':<30}{'noticed':>16}{'answered':>16}{'recovered':>16}")
     logging.disable()
     worst_s = 0.0
@@ -57,7 +58,7 @@ def main() -> None:
         for name, (fault, until, is_compiled) in FAULTS.items():
             times = [
                 measure(Path(tempfile.mkdtemp(dir=folder)), runtime, fault, until, is_compiled)
-                for _ in range(RUNS)
+                for _ in range(runs)
             ]
             cells = [f"{statistics.median(each):7.2f} {max(each):6.2f}" for each in zip(*times, strict=True)]
             print(f"  {name:<30}" + "".join(f"{cell:>16}" for cell in cells))

@@ -1,4 +1,4 @@
-"""The benchmarks still run: those that take seconds, with one run of each kind. Their figures are not judged."""
+"""The benchmarks that take seconds still run. Their figures are not judged."""
 
 import subprocess
 import sys
