@@ -43,19 +43,18 @@ def main() -> int:
         folder = Path(name)
         config = install(folder, release, broker, port)
         with running(run_agent(sys.executable, config), port, folder) as pid:
-            client = Client(port, "/predict", bytes(784), {"Content-Type": "application/octet-stream"})
             with running_broker(folder, broker):
-                wait_until_it_answers(client)
+                wait_until_it_answers(connect(port))
                 wait_until_sent(port)
                 started_s = time.monotonic()
-                ask(client, WARM)
+                ask(port, WARM)
                 first_mib, first_kib = memory_mib(pid), written_kib(pid)
-                ask(client, PREDICTIONS - WARM - OFFLINE)
+                ask(port, PREDICTIONS - WARM - OFFLINE)
                 wait_until_sent(port)
                 online_kib = written_kib(pid) - first_kib
                 taken_s = time.monotonic() - started_s
             before_kib = written_kib(pid)
-            ask(client, OFFLINE)
+            ask(port, OFFLINE)
             with running_broker(folder, broker):
                 wait_until_sent(port)
                 time.sleep(_FORGOTTEN_AFTER_S)
@@ -72,8 +71,14 @@ def main() -> int:
     )
 
 
-def ask(client: Client, count: int) -> None:
+def connect(port: int) -> Client:
+    """Return a connection of its own: the agent closes one that nobody uses for seconds."""
+    return Client(port, "/predict", bytes(784), {"Content-Type": "application/octet-stream"})
+
+
+def ask(port: int, count: int) -> None:
     """Ask for predictions, one after the other."""
+    client = connect(port)
     for _ in range(count):
         client.ask()
 

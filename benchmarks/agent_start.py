@@ -2,7 +2,7 @@
 
 The start is measured on this Python with ai-edge-litert, the memory (PSS of the agent and its inference
 process after 200 predictions) on CPython 3.7 with tflite-runtime 2.11, as on a board. The model is that of
-mobilenet.py.
+mobilenet.py. Beside both stands the runtime alone: Python, numpy, the model, the same inferences.
 """
 
 import statistics
@@ -27,15 +27,17 @@ from benchmarks.timing import describe_machine, judge
 
 MOST_TO_FLOOR, MOST_MB, RUNS, PREDICTIONS = 1.5, 60.0, 9, 200
 HEADERS = {"Content-Type": "application/octet-stream"}
-FLOOR = """
-import sys
+FLOOR = r"""
+import importlib, re, sys
 import numpy
-from ai_edge_litert.interpreter import Interpreter
-interpreter = Interpreter(model_path=sys.argv[1])
+model, runtime, inferences = sys.argv[1:]
+interpreter = importlib.import_module(runtime).Interpreter(model_path=model)
 interpreter.allocate_tensors()
 taken = interpreter.get_input_details()[0]
 interpreter.set_tensor(taken["index"], numpy.zeros(taken["shape"], taken["dtype"]))
-interpreter.invoke()
+for _ in range(int(inferences)):
+    interpreter.invoke()
+print(re.search(r"Pss:\s+(\d+)", open("/proc/self/smaps_rollup").read())[1])
 """
 
 
@@ -62,17 +64,23 @@ def main() -> int:
                     client.ask()
                 return taken_s, memory_mib(pid) * 1.048576
 
-        floor = (sys.executable, "-c", FLOOR, str(model))
+        def run_alone(python: str, runtime: str, predictions: int) -> tuple[float, float]:
+            """Return the same of the runtime without an agent."""
+            command = (python, "-c", FLOOR, str(model), runtime, str(predictions))
+            started_s = time.perf_counter()
+            found = subprocess.run(command, check=True, capture_output=True, text=True)
+            return time.perf_counter() - started_s, int(found.stdout) * 1024 / 1e6
+
         times: dict[str, list[float]] = {"runtime": [], "agent": []}
         for _ in range(RUNS):
-            started_s = time.perf_counter()
-            subprocess.run(floor, check=True, capture_output=True)
-            times["runtime"].append(time.perf_counter() - started_s)
+            times["runtime"].append(run_alone(sys.executable, "ai_edge_litert.interpreter", 1)[0])
             times["agent"].append(start_and_ask(sys.executable, 1)[0])
         _, used_mb = start_and_ask(BOARD_PYTHON, PREDICTIONS)
+        _, floor_mb = run_alone(BOARD_PYTHON, "tflite_runtime.interpreter", PREDICTIONS)
     print(f"\nTo the first prediction, a model of {size_mb:.1f} MB ({describe_machine()}, {RUNS} runs)")
     for name, taken in times.items():
         print(f"  {name:<10} median {statistics.median(taken):.3f} s, {min(taken):.3f} to {max(taken):.3f} s")
+    print(f"  memory on CPython 3.7: the runtime alone {floor_mb:.1f} MB, with the agent {used_mb:.1f} MB")
     ratio = statistics.median(times["agent"]) / statistics.median(times["runtime"])
     return judge(
         {

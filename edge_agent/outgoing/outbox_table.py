@@ -14,6 +14,7 @@ from edge_agent.outgoing.outbox_block import Row, cut, pack, unpack
 _log = logging.getLogger(__name__)
 _SETUP = """
 PRAGMA page_size = 512;
+PRAGMA cache_size = -512;
 PRAGMA secure_delete = OFF;
 PRAGMA locking_mode = EXCLUSIVE;
 PRAGMA journal_mode = WAL;
