@@ -191,7 +191,7 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print it and end with the exit code of wrong usage."""
         print(
-            _format_error(message, f"{self.prog}, its command line", f"{self.prog} --help"), file=sys.stderr
+            _format_error(message, f"the command line of {self.prog}", f"{self.prog} --help"), file=sys.stderr
         )
         sys.exit(WRONG_USAGE)
 
