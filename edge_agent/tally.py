@@ -17,7 +17,7 @@ _NEWEST = 256
 _MAX_LABELS = 64
 OTHER_LABELS = "other"
 # These say nothing about the model: the client was wrong, or there was no room.
-_NOT_THE_MODEL = (
+NOT_THE_MODEL = (
     "bad_image",
     "bad_input",
     "bad_request",
@@ -99,7 +99,7 @@ class Tally:
         with self.lock:
             if isinstance(result, Problem):
                 self.predictions[source, NO_BACKEND, result.code] += 1
-                if result.code not in _NOT_THE_MODEL:
+                if result.code not in NOT_THE_MODEL:
                     self._problem, self._problem_s = result, self._clock()
                 return
             self.predictions[source, result.backend, OK] += 1

@@ -32,6 +32,7 @@ _SIDEWAYS = tuple(_TURNS[orientation] for orientation in (5, 6, 7, 8))
 _SMALL_SIDE = 640
 _SMALL_QUALITY = 80
 _HINT = "send a JPEG or PNG picture"
+_ROOM = "send a smaller one, or raise inference.worker_memory_bytes"
 # A progressive JPEG of few bytes may have thousands of scans, each of which costs time for all pixels;
 # cameras and programs make about 10.
 _MAX_SCANS = 64
@@ -89,6 +90,9 @@ class ImageReader:
         except UnidentifiedImageError as error:
             # Its text names a Python object, not what is wrong.
             raise RequestError("bad_image", "it is no JPEG or PNG picture", _HINT) from error
+        except MemoryError as error:
+            # The picture's fault, not the model's: whoever sends large ones must not set the recovery going.
+            raise RequestError("bad_image", "the picture takes too much memory to decode", _ROOM) from error
         except Exception as error:
             # Pillow's decoders raise almost anything on damaged files.
             _log.debug("picture refused", exc_info=True)

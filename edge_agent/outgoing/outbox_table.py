@@ -1,6 +1,7 @@
 """The outbox's messages on disk: one SQLite table of blocks, and what to do when its file is damaged.
 
 Blocks are small and pages too, because the eMMC wears out by the page: docs/decisions/0010-outbox-blocks.md.
+SQLite is told to keep 512 KiB of them in memory; by itself it keeps 2 MB.
 """
 
 import itertools

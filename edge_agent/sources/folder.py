@@ -17,6 +17,7 @@ from edge_agent.events import InferenceAsked
 from edge_agent.source_config import DELETE, KEEP, SourceConfig
 from edge_agent.sources.seen import FileState, Seen
 from edge_agent.sources.source import Source
+from edge_agent.tally import NOT_THE_MODEL
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 MAX_FILES = 10_000
@@ -27,7 +28,7 @@ NOT_A_FILE, TOO_LARGE, UNREADABLE, STUCK = "not_a_file", "too_large", "unreadabl
 _NOT_NOW = ("no_model", "busy", "timeout", "stopping")
 # Problems that are or may be the file's: it is left. After any other one it is asked about once more at the
 # next looks, or a model that fails for a minute would cost the pictures of that minute.
-_THE_FILES = ("bad_image", "bad_input", "worker_lost", "model_output_raw")
+_THE_FILES = (*NOT_THE_MODEL, "worker_lost")
 _MAX_TRIES = 3
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 # Never through a link, and never waiting for who writes into a pipe.

@@ -13,7 +13,9 @@ import pytest
 
 from contract.artifacts import Preprocessing
 from contract.codec import decode
+from edge_agent.inference import device_reset
 from edge_agent.inference.workers import ModelFiles
+from tests.fakes.faulty import FaultyRuntime
 
 DATA = Path(__file__).resolve().parent / "data"
 STARTED_WITHIN_S = 10.0
@@ -140,3 +142,15 @@ def no_thread_left():
     while set(threading.enumerate()) - before and time.monotonic() < until_s:
         time.sleep(0.01)
     assert set(threading.enumerate()) - before == set()
+
+
+@pytest.fixture
+def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FaultyRuntime:
+    """The runtime that misbehaves when told; all inference processes of the test find it."""
+    if shutil.which("gcc") is None:
+        pytest.skip("no C compiler to build a delegate library with")
+    runtime = FaultyRuntime(tmp_path / "runtime")
+    for name, value in runtime.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(device_reset, "_RESET", str(runtime.reset_file))
+    return runtime

@@ -487,3 +487,8 @@ def test_folder_that_is_not_there_is_told(tmp_path, build):
     with pytest.raises(StorageError) as raised:
         build(where=tmp_path / "nowhere" / "outbox.db")
     assert raised.value.code == "outbox_unusable"
+
+
+def test_sqlite_keeps_few_pages_in_memory(outbox):
+    """Its default of 2 MB fills up within 100,000 predictions; negative is KiB."""
+    assert outbox._disk._database.execute("PRAGMA cache_size").fetchone() == (-512,)

@@ -2,7 +2,6 @@
 
 import contextlib
 import queue
-import shutil
 import time
 from pathlib import Path
 from typing import Any, Callable
@@ -12,7 +11,6 @@ import pytest
 from contract.messages import Prediction
 from edge_agent.config import InferenceConfig
 from edge_agent.events import ARRAY, InferenceAsked, WorkerReady
-from edge_agent.inference import device_reset
 from edge_agent.recovery import ladder
 from tests.edge_agent.recovering_agent import GATE_MS, PATIENCE_S, is_from, run_recovering
 from tests.fakes.faulty import INPUT, FaultyRuntime
@@ -25,18 +23,6 @@ RUNGS = (
     "reset the device",
     "restart the service",
 )
-
-
-@pytest.fixture
-def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FaultyRuntime:
-    """The runtime that all inference processes of the test find."""
-    if shutil.which("gcc") is None:
-        pytest.skip("no C compiler to build a delegate library with")
-    runtime = FaultyRuntime(tmp_path / "runtime")
-    for name, value in runtime.environment.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(device_reset, "_RESET", str(runtime.reset_file))
-    return runtime
 
 
 @pytest.fixture

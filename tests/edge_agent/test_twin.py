@@ -1,6 +1,5 @@
 """Promises of learning.twin: the CPU's version of what the Edge TPU runs is compared with it."""
 
-import shutil
 import time
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from edge_agent.learning.twin import Twin
 from tests.edge_agent.recovering_agent import PATIENCE_S, is_from, run_recovering
 from tests.edge_agent.test_resident import install
 from tests.fakes.board import BOOT, Board, FakeWorker
-from tests.fakes.faulty import FaultyRuntime
 
 
 class Stage:
@@ -81,13 +79,8 @@ def test_one_that_dies_is_started_again_after_a_pause(stage):
     assert stage.twin.predictor.serving.worker is stage.workers[1]
 
 
-def test_what_the_edge_tpu_sees_differently_from_the_cpu_is_a_sample(tmp_path, monkeypatch):
+def test_what_the_edge_tpu_sees_differently_from_the_cpu_is_a_sample(tmp_path, runtime):
     """Told with a whole agent whose Edge TPU begins to answer something else."""
-    if shutil.which("gcc") is None:
-        pytest.skip("no C compiler to build a delegate library with")
-    runtime = FaultyRuntime(tmp_path / "runtime")
-    for name, value in runtime.environment.items():
-        monkeypatch.setenv(name, value)
     with run_recovering(tmp_path / "state", shadow=ShadowConfig(share=1.0, max_temp_c=120)) as running:
         running.ask_until(is_from("edgetpu"))
         result = compare_until(running, lambda result: result.agreed >= 2)

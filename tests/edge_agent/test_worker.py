@@ -234,11 +234,12 @@ def test_work_before_loading_is_refused(program, tiny_files):
 
 
 def test_memory_limit_refuses_a_large_picture(program, tiny_files, golden):
-    """A picture that needs more memory than allowed costs an answer, not the board."""
+    """One that needs more memory than allowed costs an answer, not the board; it is the sender's fault."""
     size = 9000
     program.load(tiny_files, memory_bytes=160 * 1024 * 1024, max_pixels=size * size)
     picture = encode_png(np.zeros((size, size, 3), np.uint8))
-    assert code_of(program.classify("image", picture)) in ("bad_image", "out_of_memory")
+    problem = program.classify("image", picture)["problem"]
+    assert problem["code"] == "bad_image" and "memory" in problem["message"]
     assert program.classify("array", golden[0][0].tobytes())["top"]
 
 
