@@ -1,7 +1,7 @@
-"""The signed release, the root of trust, and the envelope that carries both: the exact bytes are signed."""
+"""The signed release: one document that names every file of a model and says who takes it, and how."""
 
 from dataclasses import dataclass
-from typing import Dict, Optional, Tuple, Type, TypeVar
+from typing import ClassVar, Dict, Optional, Tuple
 
 from contract.artifacts import MODEL_NAME_PATTERN, SHA256_PATTERN, VERSION_PATTERN, TensorSpec
 from contract.chunks import (
@@ -12,24 +12,14 @@ from contract.chunks import (
     blob_id,
     count_chunks,
 )
-from contract.codec import decode
+from contract.envelope import RELEASE_TYPE, SignedDocument, require_lifetime
 from contract.errors import ManifestError
-from contract.records import Binary, Flag, Integer, Items, Maybe, Nested, Number, Record, Table, Text, rule
-from contract.stamps import TIME_PATTERN, parse_time
+from contract.records import Flag, Integer, Items, Maybe, Nested, Number, Record, Table, Text, rule
+from contract.stamps import TIME_PATTERN
 from contract.topics import DEVICE_PATTERN, NAME_PATTERN
-
-RELEASE_TYPE = "application/vnd.reefline.release+json"
-ROOT_TYPE = "application/vnd.reefline.root+json"
-MAX_METADATA_BYTES = 16 * 1024
-MAX_SIGNATURES = 8
-SIGNATURE_BYTES = 64
-KEY_BYTES = 32
-KEY_ID_PATTERN = r"^[0-9a-f]{16}$"
-ROLES = ("root", "release", "timestamp")
 
 _PATH = Text(SHA256_PATTERN)
 _TIME = Text(TIME_PATTERN)
-D = TypeVar("D", bound=Record)
 
 
 @dataclass(frozen=True)
@@ -99,11 +89,13 @@ class Rollout(Record):
 
 
 @dataclass(frozen=True)
-class ReleaseManifest(Record):
+class ReleaseManifest(SignedDocument):
     """One signed document that says everything about a release; `blobs` by role, as in BundleManifest.files.
 
     `devices` empty means the whole channel. `hardware` empty means any machine.
     """
+
+    TYPE: ClassVar[str] = RELEASE_TYPE
 
     channel: str = rule(Text(NAME_PATTERN))
     devices: Tuple[str, ...] = rule(Items(Text(DEVICE_PATTERN), max_items=64))
@@ -126,89 +118,13 @@ class ReleaseManifest(Record):
         )
         if set(self.blobs) != needed:
             raise ManifestError(f"a release needs the files {sorted(needed)}, got {sorted(self.blobs)}")
-        try:
-            if parse_time(self.expires) <= parse_time(self.issued):
-                raise ManifestError("a release must expire after it was issued")
-        except ValueError as error:
-            raise ManifestError(str(error)) from error
+        require_lifetime(self.issued, self.expires)
 
     @property
     def total_bytes(self) -> int:
         """Bytes of all files, equal ones counted once."""
         return sum({blob.sha256: blob.size for blob in self.blobs.values()}.values())
 
-
-@dataclass(frozen=True)
-class Role(Record):
-    """Which keys speak for a role, and how many of them must agree."""
-
-    keys: Tuple[str, ...] = rule(Items(Text(KEY_ID_PATTERN), max_items=MAX_SIGNATURES, min_items=1))
-    threshold: int = rule(Integer(1, MAX_SIGNATURES))
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if len(set(self.keys)) != len(self.keys) or self.threshold > len(self.keys):
-            raise ManifestError("a role needs distinct keys, and no more of them than it has")
-
-
-@dataclass(frozen=True)
-class Root(Record):
-    """The root of trust: every Ed25519 public key, and the roles they speak for."""
-
-    version: int = rule(Integer(1))
-    expires: str = rule(_TIME)
-    keys: Dict[str, bytes] = rule(Table(Binary(KEY_BYTES, exact_bytes=KEY_BYTES), max_items=24))
-    roles: Dict[str, Role] = rule(Table(Nested(Role), max_items=len(ROLES)))
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if set(self.roles) != set(ROLES):
-            raise ManifestError("a root names exactly the roles {}".format(", ".join(ROLES)))
-        unknown = {key for role in self.roles.values() for key in role.keys} - set(self.keys)
-        if unknown:
-            raise ManifestError(f"a role names a key that the root does not hold: {sorted(unknown)}")
-
-
-@dataclass(frozen=True)
-class Signature(Record):
-    """One key's word on an envelope."""
-
-    keyid: str = rule(Text(KEY_ID_PATTERN))
-    sig: bytes = rule(Binary(SIGNATURE_BYTES, exact_bytes=SIGNATURE_BYTES))
-
-
-@dataclass(frozen=True)
-class Envelope(Record):
-    """A document as sent, and the signatures over exactly those bytes.
-
-    Source: Dead Simple Signing Envelope, github.com/secure-systems-lab/dsse, envelope.md and protocol.md.
-    """
-
-    payloadType: str = rule(Text(choices=(RELEASE_TYPE, ROOT_TYPE)))
-    payload: bytes = rule(Binary(MAX_METADATA_BYTES))
-    signatures: Tuple[Signature, ...] = rule(Items(Nested(Signature), max_items=MAX_SIGNATURES, min_items=1))
-
-    def signed_bytes(self) -> bytes:
-        """Return what the signatures are made over."""
-        return pre_authentication_encoding(self.payloadType, self.payload)
-
-    def open(self, kind: Type[D]) -> D:
-        """Decode the payload. Only after the signatures have been verified.
-
-        Raises:
-            ManifestError: the envelope says that it holds something else.
-            MessageError: the payload is not such a document.
-        """
-        expected = {ReleaseManifest: RELEASE_TYPE, Root: ROOT_TYPE}[kind]
-        if self.payloadType != expected:
-            raise ManifestError(f"envelope holds {self.payloadType}, expected {expected}")
-        return decode(kind, self.payload, MAX_METADATA_BYTES)
-
-
-def pre_authentication_encoding(payload_type: str, payload: bytes) -> bytes:
-    """Return DSSE's pre-authentication encoding, which binds the type to the bytes.
-
-    Source: Dead Simple Signing Envelope, protocol.md, "Signature Definition".
-    """
-    kind = payload_type.encode("utf-8")
-    return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
+    def has_same_content(self, other: "ReleaseManifest") -> bool:
+        """Whether a device that runs the other runs this one already: the same files, seen the same way."""
+        return self.model == other.model and self.blobs == other.blobs

@@ -132,7 +132,7 @@ class DeviceInfo(Record):
 
     `ts` is when the agent started, and `stopped` when it was told to stop, said just before it goes offline:
     a device that is offline without it is lost. `models` are those beside the main one: name on the device,
-    and channel.
+    and channel. `tags` are the names of groups that the configuration puts it in.
     """
 
     device: str = rule(_DEVICE)
@@ -146,6 +146,7 @@ class DeviceInfo(Record):
     sources: Tuple[str, ...] = rule(Items(Text(NAME_PATTERN), max_items=32))
     http: Optional[str] = rule(Maybe(Text(max_length=200)), default=None)
     models: Dict[str, str] = rule(Table(Text(NAME_PATTERN), max_items=16), default={}, omit=True)
+    tags: Tuple[str, ...] = rule(Items(Text(NAME_PATTERN), max_items=16), default=(), omit=True)
     stopped: Optional[str] = rule(Maybe(_TIME), default=None, omit=True)
     clock_synced: bool = rule(Flag(), default=True, omit=True)
 
@@ -181,7 +182,11 @@ class TrustState(Record):
 
 @dataclass(frozen=True)
 class ModelReport(Record):
-    """What a device says about releases: where it is, what runs, what it could go back to."""
+    """What a device says about releases: where it is, what runs, what it could go back to.
+
+    `rollout` is the rollout that `sequence` belongs to. (device, boot, n) counts a report once, however often
+    it is delivered; `n` rises with each.
+    """
 
     ts: str = rule(_TIME)
     phase: str = rule(Text(choices=PHASES))
@@ -194,6 +199,9 @@ class ModelReport(Record):
     golden: Optional[GoldenResult] = rule(Maybe(Nested(GoldenResult)))
     trust: TrustState = rule(Nested(TrustState))
     stale: bool = rule(Flag(), default=False)
+    rollout: Optional[str] = rule(Maybe(Text(NAME_PATTERN)), default=None, omit=True)
+    boot: Optional[str] = rule(Maybe(_ULID), default=None, omit=True)
+    n: int = rule(Integer(), default=0, omit=True)
     clock_synced: bool = rule(Flag(), default=True, omit=True)
 
 
@@ -231,6 +239,15 @@ class ChunkNeed(Record):
         for number in numbers:
             bitmap[number // 8] |= 1 << (number % 8)
         return bytes(bitmap)
+
+
+@dataclass(frozen=True)
+class CommandAnswer(Record):
+    """What came of the Command with this counter: done, or refused with the reason."""
+
+    counter: int = rule(Integer())
+    status: str = rule(Text(choices=("ok", "error")))
+    error: Optional[Problem] = rule(Maybe(Nested(Problem)), default=None)
 
 
 @dataclass(frozen=True)

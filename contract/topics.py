@@ -102,6 +102,14 @@ class Topics:
         """ChunkNeed: what a device could not get."""
         return self._of(device, "model/need")
 
+    def command(self, device: str) -> str:
+        """Signed Command, never retained."""
+        return self._of(device, "command")
+
+    def command_response(self, device: str) -> str:
+        """What came of a Command: CommandAnswer."""
+        return self._of(device, "command/response")
+
     def infer(self, device: str) -> str:
         """Inference requests to a device."""
         return self._of(device, "infer")
@@ -125,6 +133,18 @@ class Topics:
     def blob_chunk(self, blob_id: str, number: int) -> str:
         """Retained chunk `number` of a blob."""
         return "{}/_blob/{}/{}".format(self.base, _checked(blob_id, BLOB_ID_PATTERN, "blob id"), number)
+
+    def trust_root(self, version: int) -> str:
+        """Retained root of trust `version`, signed by the one before and by itself."""
+        return f"{self.base}/_trust/root/{version}"
+
+    def trust_timestamp(self) -> str:
+        """Retained Timestamp."""
+        return f"{self.base}/_trust/timestamp"
+
+    def rollout(self, rollout: str) -> str:
+        """Retained plan and progress of a rollout, for dashboards."""
+        return "{}/_rollout/{}".format(self.base, _checked(rollout, NAME_PATTERN, "rollout"))
 
     def every_device(self, leaf: str) -> str:
         """Filter: `leaf` (as in the table, `status`, `prediction/#`, ...) of every device."""

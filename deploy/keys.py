@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contract.codec import decode, encode
+from contract.envelope import Envelope
 from contract.errors import ContractError
-from contract.manifest import ROLES, Envelope, Role, Root
 from contract.stamps import format_time
+from contract.trust import ROLES, Role, Root
 from deploy.signing import PrivateKey, sign, verify
 from host_cli.errors import CommandError, Failed, GateNotMet, WrongUsage
 from host_cli.files import sync, write_bytes

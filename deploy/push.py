@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from contract.codec import decode, encode
+from contract.envelope import RELEASE_TYPE, Envelope
 from contract.errors import ContractError
-from contract.manifest import RELEASE_TYPE, Envelope, ReleaseManifest, Root
+from contract.manifest import ReleaseManifest
 from contract.stamps import build_ulid
 from contract.topics import DEFAULT_BASE, Topics
+from contract.trust import Root
 from deploy.address import Address
 from deploy.bundle import Bundle, load_bundle
 from deploy.fleet import Fleet, Outcome, Wanted

@@ -7,22 +7,17 @@ from dataclasses import dataclass, field
 from nacl.signing import SigningKey, VerifyKey
 
 from contract.codec import encode
-from contract.manifest import (
+from contract.envelope import (
     MAX_METADATA_BYTES,
-    RELEASE_TYPE,
-    ROOT_TYPE,
     Envelope,
-    ReleaseManifest,
-    Role,
-    Root,
     Signature,
+    SignedDocument,
     pre_authentication_encoding,
 )
-from contract.records import Record
+from contract.trust import Role
 from host_cli.errors import GateNotMet
 
 KEY_ID_DIGITS = 16
-_TYPES: dict[type[Record], str] = {ReleaseManifest: RELEASE_TYPE, Root: ROOT_TYPE}
 
 
 @dataclass(frozen=True)
@@ -56,7 +51,7 @@ def key_id(public: bytes) -> str:
     return hashlib.sha256(public).hexdigest()[:KEY_ID_DIGITS]
 
 
-def sign(document: ReleaseManifest | Root, keys: Sequence[PrivateKey]) -> Envelope:
+def sign(document: SignedDocument, keys: Sequence[PrivateKey]) -> Envelope:
     """Encode a document and sign exactly these bytes with every key.
 
     Raises:
@@ -66,9 +61,8 @@ def sign(document: ReleaseManifest | Root, keys: Sequence[PrivateKey]) -> Envelo
     if len(payload) > MAX_METADATA_BYTES:
         what = f"the signed document has {len(payload)} bytes, a device takes {MAX_METADATA_BYTES}"
         raise GateNotMet(what, type(document).__name__, "name fewer devices or revoked models")
-    kind = _TYPES[type(document)]
-    data = pre_authentication_encoding(kind, payload)
-    return Envelope(kind, payload, tuple(Signature(key.id, key.sign(data)) for key in keys))
+    data = pre_authentication_encoding(document.TYPE, payload)
+    return Envelope(document.TYPE, payload, tuple(Signature(key.id, key.sign(data)) for key in keys))
 
 
 def verify(envelope: Envelope, role: Role, public_keys: Mapping[str, bytes]) -> None:

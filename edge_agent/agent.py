@@ -10,10 +10,10 @@ from contract import __version__
 from contract.codec import decode, encode
 from contract.errors import MessageError
 from contract.learning import Feedback, Sample
-from contract.manifest import Root
 from contract.messages import MAX_IMAGE_BYTES, DeviceInfo, Prediction, Problem
 from contract.stamps import format_time
 from contract.topics import OFFLINE, ONLINE, Topics
+from contract.trust import Root
 from edge_agent.clock import Clock
 from edge_agent.config import AgentConfig
 from edge_agent.errors import ModelError

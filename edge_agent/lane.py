@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Callable, Optional, Tuple
 
-from contract.manifest import Root
 from contract.messages import Problem
+from contract.trust import Root
 from edge_agent.clock import Clock
 from edge_agent.config import AgentConfig
 from edge_agent.errors import UpdateError

@@ -5,10 +5,10 @@ import math
 from dataclasses import replace
 from typing import Any, Callable, Dict, Iterable, List, Optional, TypeVar, Union
 
-from contract.manifest import Root
 from contract.messages import Prediction, Problem
 from contract.telemetry import ShadowResult
 from contract.topics import Topics
+from contract.trust import Root
 from edge_agent.clock import Clock
 from edge_agent.config import SHADOW, AgentConfig, ShadowConfig
 from edge_agent.events import (

@@ -3,10 +3,11 @@
 from typing import Optional
 
 from contract.codec import encode
-from contract.manifest import ReleaseManifest, Root
+from contract.manifest import ReleaseManifest
 from contract.messages import GoldenResult, InstalledModel, ModelReport, Problem, TrustState
 from contract.stamps import parse_time
 from contract.topics import Topics
+from contract.trust import Root
 from edge_agent.clock import Clock
 from edge_agent.config import AgentConfig
 from edge_agent.errors import StorageError

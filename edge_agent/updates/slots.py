@@ -9,8 +9,9 @@ from typing import Callable, Dict, Iterable, Optional, Set, Tuple
 
 from contract.artifacts import SHA256_PATTERN
 from contract.codec import decode, encode
+from contract.envelope import Envelope
 from contract.errors import ContractError
-from contract.manifest import BlobRef, Envelope, ReleaseManifest
+from contract.manifest import BlobRef, ReleaseManifest
 from contract.messages import Problem
 from contract.records import Integer, Items, Maybe, Nested, Number, Record, Text, rule
 from contract.stamps import TIME_PATTERN

@@ -13,9 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Callable, Optional
 
-from contract.manifest import ReleaseManifest, Root
+from contract.manifest import ReleaseManifest
 from contract.messages import GoldenResult, Problem
 from contract.stamps import parse_time
+from contract.trust import Root
 from edge_agent.clock import Clock
 from edge_agent.config import AgentConfig
 from edge_agent.errors import AgentError, ModelError, StorageError, TrustError

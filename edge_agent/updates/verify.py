@@ -7,13 +7,12 @@ from typing import Dict, Tuple
 from nacl.signing import VerifyKey
 
 from contract.codec import decode
+from contract.envelope import MAX_ENVELOPE_BYTES, Envelope, Signature
 from contract.errors import ContractError
-from contract.manifest import MAX_METADATA_BYTES, Envelope, ReleaseManifest, Role, Root, Signature
+from contract.manifest import ReleaseManifest
 from contract.stamps import parse_time
+from contract.trust import Role, Root
 from edge_agent.errors import TrustError
-
-# An envelope carries its payload in base64, a third longer, and up to eight signatures.
-MAX_ENVELOPE_BYTES = 2 * MAX_METADATA_BYTES
 
 
 @dataclass(frozen=True)

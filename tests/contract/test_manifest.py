@@ -6,21 +6,16 @@ import pytest
 
 from contract.artifacts import TensorSpec
 from contract.codec import decode, encode
-from contract.errors import ManifestError, MessageError
-from contract.manifest import (
+from contract.envelope import (
     MAX_METADATA_BYTES,
     RELEASE_TYPE,
-    BlobRef,
     Envelope,
-    ReleaseManifest,
-    ReleaseModel,
-    Role,
-    Rollout,
-    Root,
-    SelfTest,
     Signature,
     pre_authentication_encoding,
 )
+from contract.errors import ManifestError, MessageError
+from contract.manifest import BlobRef, ReleaseManifest, ReleaseModel, Rollout, SelfTest
+from contract.trust import Role, Root
 
 BLOB = BlobRef(40_000, "ab" * 32, "cd" * 32, 16384)
 TENSOR = TensorSpec("x", (1, 28, 28, 1), "uint8", 1 / 255, 0)

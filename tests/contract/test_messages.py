@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from contract import artifacts, learning, manifest, messages, telemetry
+from contract import artifacts, envelope, learning, manifest, messages, telemetry, trust
 from contract.codec import decode, encode
 from contract.errors import ManifestError, MessageError
 from contract.records import build_schema
@@ -26,13 +26,18 @@ KINDS = {
     "infer_request": messages.InferRequest,
     "device_info_models": messages.DeviceInfo,
     "device_info": messages.DeviceInfo,
+    "device_info_tags": messages.DeviceInfo,
     "device_info_stopped": messages.DeviceInfo,
     "config_report": messages.ConfigReport,
     "model_report": messages.ModelReport,
+    "model_report_counted": messages.ModelReport,
     "chunk_need": messages.ChunkNeed,
     "release_manifest": manifest.ReleaseManifest,
-    "root": manifest.Root,
-    "envelope": manifest.Envelope,
+    "root": trust.Root,
+    "timestamp": trust.Timestamp,
+    "command": trust.Command,
+    "command_answer": messages.CommandAnswer,
+    "envelope": envelope.Envelope,
     "preprocessing": artifacts.Preprocessing,
     "run_record": artifacts.RunRecord,
     "bundle_manifest": artifacts.BundleManifest,

@@ -9,7 +9,8 @@ import paho.mqtt.client as paho
 
 from contract.chunks import split_index
 from contract.codec import decode, encode
-from contract.manifest import Envelope, ReleaseManifest
+from contract.envelope import Envelope
+from contract.manifest import ReleaseManifest
 from contract.messages import (
     Candidate,
     ChunkNeed,

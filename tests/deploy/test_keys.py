@@ -5,7 +5,8 @@ import stat
 import pytest
 
 from contract.codec import decode
-from contract.manifest import Envelope, Root
+from contract.envelope import Envelope
+from contract.trust import Root
 from deploy.keys import init_fleet, load_key, load_root, reserve_sequence
 from deploy.signing import verify
 from host_cli.errors import GateNotMet, WrongUsage

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from contract.codec import decode, encode
-from contract.manifest import Envelope
+from contract.envelope import Envelope
 from contract.messages import Problem, TrustState
 from deploy.keys import init_fleet, load_root
 from deploy.push import Order, as_json, push, read_sequence

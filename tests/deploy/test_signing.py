@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from contract.manifest import Role, Root
+from contract.trust import Role, Root
 from deploy.keys import KeyFile, build_root
 from deploy.signing import PrivateKey, key_id, sign, verify
 from host_cli.errors import GateNotMet

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from contract.codec import decode
-from contract.manifest import Envelope
+from contract.envelope import Envelope
 from contract.messages import Problem
 from edge_agent.errors import StorageError
 from edge_agent.updates.slots import MAX_REMEMBERED, Candidate, Slot, Slots, SlotState

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from contract.codec import encode
-from contract.manifest import RELEASE_TYPE, ROOT_TYPE, Role
+from contract.envelope import RELEASE_TYPE, ROOT_TYPE
 from contract.stamps import format_time
+from contract.trust import Role
 from edge_agent.errors import TrustError
 from edge_agent.updates.verify import Scope, Seen, load_root, verify_release
 from tests.fakes.publisher import DAY_S, ISSUED_S, Publisher

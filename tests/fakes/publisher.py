@@ -9,23 +9,11 @@ from nacl.signing import SigningKey
 from contract.artifacts import TensorSpec
 from contract.chunks import blob_id, build_index, cut
 from contract.codec import encode
-from contract.manifest import (
-    RELEASE_TYPE,
-    ROLES,
-    ROOT_TYPE,
-    BlobRef,
-    Envelope,
-    ReleaseManifest,
-    ReleaseModel,
-    Role,
-    Rollout,
-    Root,
-    SelfTest,
-    Signature,
-    pre_authentication_encoding,
-)
+from contract.envelope import RELEASE_TYPE, ROOT_TYPE, Envelope, Signature, pre_authentication_encoding
+from contract.manifest import BlobRef, ReleaseManifest, ReleaseModel, Rollout, SelfTest
 from contract.stamps import format_time
 from contract.topics import Topics
+from contract.trust import ROLES, Role, Root
 
 DATA = Path(__file__).parents[1] / "edge_agent" / "data"
 TOPICS = Topics()

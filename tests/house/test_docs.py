@@ -34,6 +34,7 @@ def test_every_topic_is_documented() -> None:
     ]
     built += [topics.telemetry("dev"), topics.error("dev"), topics.config_set("dev")]
     built += [topics.config_reported("dev"), topics.home_assistant("dev")]
+    built += [topics.command("dev"), topics.command_response("dev"), topics.trust_timestamp()]
     built += [topics.client("name"), topics.channel_desired("channel")]
     built += [topics.blob_index(blob), topics.blob_chunk(blob, 7)]
     for topic in built:
