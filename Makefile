@@ -1,10 +1,11 @@
 # Each target is one line that calls scripts/; `make demo` and `make test` set everything up by themselves.
-.PHONY: demo test check bench fuzz setup clean
+.PHONY: demo test check bench fuzz torture setup clean
 
 demo:    ; scripts/demo.sh $(if $(QUICK),--quick)
 test:    ; scripts/test.sh
 check:   ; scripts/check.sh
 bench:   ; scripts/bench.sh
 fuzz:    ; scripts/fuzz.sh
+torture: ; scripts/torture.sh
 setup:   ; scripts/setup.sh test
 clean:   ; rm -rf .venv .venv37 .venv-tf25 demo-out build

@@ -9,13 +9,21 @@ from contract.topics import BLOB_ID_DIGITS
 HASH_BYTES = 32
 SMALL_CHUNK_BYTES = 16 * 1024
 LARGE_CHUNK_BYTES = 64 * 1024
+# From here on a quarter of the messages is worth more than the smaller loss when one is damaged.
+LARGE_BLOB_BYTES = 1024 * 1024
 MAX_CHUNKS = 512
 MAX_BLOB_BYTES = 16 * 1024 * 1024
 
 
-def choose_chunk_bytes(size_bytes: int) -> int:
-    """Return the chunk size for a blob: 16 KiB, which every broker takes, while 512 of them suffice."""
-    return SMALL_CHUNK_BYTES if size_bytes <= SMALL_CHUNK_BYTES * MAX_CHUNKS else LARGE_CHUNK_BYTES
+def choose_chunk_bytes(size_bytes: int, room_bytes: int = LARGE_CHUNK_BYTES) -> int:
+    """Return the chunk size for a blob: 16 KiB, 64 KiB for a large blob, less where the broker takes less.
+
+    Args:
+        size_bytes: the blob.
+        room_bytes: the largest payload that the broker takes, at least 1.
+    """
+    wanted = SMALL_CHUNK_BYTES if size_bytes < LARGE_BLOB_BYTES else LARGE_CHUNK_BYTES
+    return min(wanted, 1 << (room_bytes.bit_length() - 1))
 
 
 def count_chunks(size_bytes: int, chunk_bytes: int) -> int:

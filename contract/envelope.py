@@ -78,8 +78,17 @@ def require_lifetime(issued: str, expires: str) -> None:
     Raises:
         ManifestError: it does, or a day in it does not exist.
     """
+    if require_time(expires) <= require_time(issued):
+        raise ManifestError("a signed document must expire after it was issued")
+
+
+def require_time(text: str) -> float:
+    """Return the seconds since 1970 of a time in a signed document.
+
+    Raises:
+        ManifestError: its day does not exist.
+    """
     try:
-        if parse_time(expires) <= parse_time(issued):
-            raise ManifestError("a signed document must expire after it was issued")
+        return parse_time(text)
     except ValueError as error:
-        raise ManifestError(str(error)) from error
+        raise ManifestError(f"no such time: {text}") from error

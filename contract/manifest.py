@@ -12,7 +12,7 @@ from contract.chunks import (
     blob_id,
     count_chunks,
 )
-from contract.envelope import RELEASE_TYPE, SignedDocument, require_lifetime
+from contract.envelope import RELEASE_TYPE, SignedDocument, require_lifetime, require_time
 from contract.errors import ManifestError
 from contract.records import Flag, Integer, Items, Maybe, Nested, Number, Record, Table, Text, rule
 from contract.stamps import TIME_PATTERN
@@ -119,6 +119,8 @@ class ReleaseManifest(SignedDocument):
         if set(self.blobs) != needed:
             raise ManifestError(f"a release needs the files {sorted(needed)}, got {sorted(self.blobs)}")
         require_lifetime(self.issued, self.expires)
+        if self.rollout.not_before is not None:
+            require_time(self.rollout.not_before)
 
     @property
     def total_bytes(self) -> int:

@@ -232,9 +232,11 @@ class Table(Rule):
         return {key: self._value.dump(item) for key, item in value.items()}
 
     def load(self, raw: Any, where: str) -> Any:
-        """Read an object."""
-        if not isinstance(raw, dict):
-            raise wrong(where, "an object", raw)
+        """Read an object, refusing its length and its keys before its values."""
+        if not isinstance(raw, dict) or len(raw) > self._max_items:
+            raise wrong(where, f"an object of at most {self._max_items} keys", raw)
+        for key in raw:
+            self._key.check(key, where)
         return {key: self._value.load(item, f"{where}.{key}") for key, item in raw.items()}
 
     def schema(self) -> Dict[str, Any]:

@@ -150,6 +150,14 @@ class Topics:
         """Filter: `leaf` (as in the table, `status`, `prediction/#`, ...) of every device."""
         return f"{self.base}/+/{leaf}"
 
+    def every_channel(self) -> str:
+        """Filter: the signed release of every channel."""
+        return f"{self.base}/_channel/+/desired"
+
+    def every_index(self) -> str:
+        """Filter: the chunk hashes of every blob."""
+        return f"{self.base}/_blob/+/index"
+
     def parse_chunk(self, topic: str) -> ChunkTopic:
         """Read a blob topic.
 

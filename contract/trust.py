@@ -11,6 +11,7 @@ from contract.envelope import (
     TIMESTAMP_TYPE,
     SignedDocument,
     require_lifetime,
+    require_time,
 )
 from contract.errors import ManifestError
 from contract.records import Binary, Integer, Items, Nested, Record, Table, Text, rule
@@ -56,11 +57,14 @@ class Root(SignedDocument):
         unknown = {key for role in self.roles.values() for key in role.keys} - set(self.keys)
         if unknown:
             raise ManifestError(f"a role names a key that the root does not hold: {sorted(unknown)}")
+        require_time(self.expires)
 
 
 @dataclass(frozen=True)
 class Timestamp(SignedDocument):
-    """What is the newest, as of `issued`: the highest sequence of each channel, and the version of the root.
+    """What is the newest, as of `issued`: the sequence of each channel's release, the version of the root.
+
+    A release for named devices is theirs, not the channel's, unless it is what the channel's topic holds.
 
     It is signed anew, by a key that is online, long before it expires: a device that hears no newer one
     knows that somebody holds things back. It allows nothing by itself.

@@ -47,6 +47,8 @@ from edge_agent.serving.server import Server
 from edge_agent.source_config import BUILT_IN
 from edge_agent.sources.watch import Sources
 from edge_agent.tally import Tally
+from edge_agent.updates.trust import Trust
+from edge_agent.upkeep.command_desk import CommandDesk
 from edge_agent.upkeep.live_config import LiveConfig
 from edge_agent.upkeep.operations import Operations
 
@@ -73,7 +75,7 @@ class Agent:
 
         Args:
             config: the settings.
-            root: the root of trust.
+            root: the root of trust that the board was enrolled with.
             clock: the time.
             spare: an inference process that was started while this program was still being imported.
 
@@ -92,9 +94,10 @@ class Agent:
         self._sender = Sender(self._outbox, self._link, config.outbox.in_flight)
         self._publisher = Publisher(config, link=self._link, clock=clock, keep=self._keep)
         self._tally = Tally(clock.monotonic_s)
+        self._trust = trust = Trust(config, root, self._link)
         self.models = models = Models(
             config,
-            root=root,
+            trust=trust,
             link=self._link,
             clock=clock,
             boot=self._boot,
@@ -102,6 +105,14 @@ class Agent:
             on_disagreement=lambda prediction: self._sampler.disagreed(prediction),
             post=self.mailbox.put,
             spare=spare,
+        )
+        self._commands = CommandDesk(
+            config,
+            trust=trust,
+            link=self._link,
+            clock=clock,
+            main=models.main,
+            restart=lambda why: self.mailbox.put(RestartAsked(why)),
         )
         self._sampler = Sampler(
             config,
@@ -241,15 +252,23 @@ class Agent:
         _log.info("connected to %s:%d", self._config.mqtt.host, self._config.mqtt.port)
         device = self._config.device
         self._sender.reset()
-        # Its own release is heard before the channel's, which it overrides.
-        self._link.subscribe([self._topics.model_desired(device)])
-        self._link.subscribe([*self.models.orders, self._topics.infer(device)])
+        # Who may sign is heard before what is signed.
+        self._trust.connected()
+        self._hear_releases()
+        self._link.subscribe([self._topics.infer(device), self._commands.topic])
         self._link.subscribe([self._topics.config_set(device), self._topics.feedback(device)])
+        self._link.subscribe([self._topics.status(device)])
         self._tell_info()
         self.models.connected()
         self._operations.connected()
         self._publisher.connected()
         self._link.publish(self._topics.status(device), ONLINE, retain=True)
+
+    def _hear_releases(self) -> None:
+        """Have the broker say what it retains, again if it has before."""
+        # Its own release is heard before the channel's, which it overrides.
+        self._link.subscribe([self._topics.model_desired(self._config.device)])
+        self._link.subscribe(self.models.orders)
 
     def _on_disconnected(self, event: Disconnected) -> None:
         _log.warning("no broker: %s", event.reason)
@@ -266,6 +285,12 @@ class Agent:
             self._on_feedback(message)
         elif message.topic == self._topics.config_set(device):
             self._operations.order(message)
+        elif message.topic == self._topics.status(device):
+            self._on_presence(message)
+        elif message.topic == self._commands.topic:
+            self._commands.take(message)
+        elif self._trust.is_about(message.topic):
+            self._on_trust(message)
         elif message.topic == self._topics.model_desired(device):
             self.models.main.updater.desired(message, is_own=True)
             if not message.payload:
@@ -273,6 +298,18 @@ class Agent:
                 self._link.subscribe([self._topics.channel_desired(self._config.channel)])
         else:
             self.models.take(message)
+
+    def _on_trust(self, message: MessageArrived) -> None:
+        if self._trust.take(message):
+            # Under the new root a release may be let in that was refused, or the other way round.
+            self.models.root_changed()
+            self._hear_releases()
+
+    def _on_presence(self, message: MessageArrived) -> None:
+        message.acknowledge()
+        if message.payload == OFFLINE and not message.retained:
+            # The last will of a connection that we had before; the broker has noticed its end only now.
+            self._link.publish(self._topics.status(self._config.device), ONLINE, retain=True)
 
     def _on_feedback(self, message: MessageArrived) -> None:
         message.acknowledge()
@@ -331,6 +368,7 @@ class Agent:
             sources=_source_names(self._config),
             http=self._http or None,
             models=self.models.channels,
+            tags=self._config.tags,
             clock_synced=self._clock.is_synced(),
         )
 

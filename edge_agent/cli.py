@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, NoReturn, Optional, Sequence
 
 from contract import __version__
+from contract.topics import DEFAULT_BASE
 from edge_agent.errors import AgentError, ConfigError, RequestError, TrustError, UnreachableError
 
 DONE, FAILED, WRONG_USAGE, UNREACHABLE, GATE_NOT_MET, INTERRUPTED = 0, 1, 2, 3, 4, 130
@@ -174,6 +175,24 @@ def _detect(arguments: argparse.Namespace) -> int:
     return DONE
 
 
+def _simulate(arguments: argparse.Namespace) -> int:
+    from edge_agent.simulate.command import Options, simulate
+
+    def tell_ready() -> None:
+        if arguments.json:
+            print(json.dumps({"connected": arguments.devices}), flush=True)
+        else:
+            print(f"{arguments.devices} devices are connected", file=sys.stderr, flush=True)
+
+    chosen = {name: getattr(arguments, name) for name in Options._fields}
+    found = simulate(Options(**chosen), tell_ready)
+    if arguments.json:
+        print(json.dumps(found), flush=True)
+    else:
+        print("\n".join(f"{name}: {value}" for name, value in found.items()))
+    return DONE
+
+
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
@@ -222,6 +241,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_model_commands(add)
     _add_detect_options(add("detect", _detect, "find objects in a picture, as detect_image.py"))
     _add_classify_options(add("classify", _classify, "run a model on a picture, as classify_image.py"))
+    _add_simulate_options(add("simulate", _simulate, "be many devices, to rehearse a rollout"))
     return parser
 
 
@@ -271,6 +291,24 @@ def _add_detect_options(parser: argparse.ArgumentParser) -> None:
     add("-t", "--threshold", type=float, default=0.4, help="lowest score of an object (%(default)s)")
     add("-o", "--output", help="a file for the picture with the objects framed")
     add("-c", "--count", type=_positive, default=5, help="how often the model is run (%(default)s)")
+
+
+def _add_simulate_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--devices", type=_positive, required=True, metavar="N", help="how many")
+    add("--root", type=Path, required=True, metavar="FILE", help="the fleet's root of trust")
+    add("--broker", dest="host", default="127.0.0.1", metavar="HOST", help="the broker (%(default)s)")
+    add("--port", type=_positive, default=1883, help="its port (%(default)s)")
+    add("--base", default=DEFAULT_BASE, help="first part of every topic (%(default)s)")
+    add("--channel", default="stable", help="whose releases they take (%(default)s)")
+    add("--prefix", default="sim", help="what their names begin with (%(default)s)")
+    add("--disk", default="memory", metavar="memory|DIR", help="where their state lies (%(default)s)")
+    add("--faults", type=Path, metavar="FILE", help="which of them misbehave, and how")
+    add("--seed", type=int, default=0, help="deals the faults to devices (%(default)s)")
+    add("--spare", dest="spared", metavar="VERSION", help="faults begin when this version is active")
+    add("--until-active", metavar="VERSION", help="end when this version has ended everywhere")
+    _add_json_option(parser)
+    parser.set_defaults(config="edge-agent simulate")
 
 
 def _positive(text: str) -> int:

@@ -24,6 +24,11 @@ class Clock:
         """Say whether the wall clock can be right."""
         return self.now_s() >= _EARLIEST_TRUE_S
 
+    def local_minute(self) -> int:
+        """Return how many minutes of the day have passed where the board stands, 0 to 1439."""
+        here = time.localtime(self.now_s())
+        return 60 * here.tm_hour + here.tm_min
+
     def stamp(self) -> str:
         """Return the time now as it stands in messages."""
         return format_time(self.now_s())

@@ -9,7 +9,19 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, Optional, Tuple, Type, Union
 
 from contract.errors import MessageError
-from contract.records import Flag, Integer, Maybe, Nested, Number, Record, Table, Text, load_record, rule
+from contract.records import (
+    Flag,
+    Integer,
+    Items,
+    Maybe,
+    Nested,
+    Number,
+    Record,
+    Table,
+    Text,
+    load_record,
+    rule,
+)
 from contract.topics import BASE_PATTERN, DEFAULT_BASE, DEVICE_PATTERN, HOME_ASSISTANT, NAME_PATTERN
 from edge_agent.errors import ConfigError
 from edge_agent.source_config import BUILT_IN, MAX_SOURCES, SourceConfig
@@ -23,6 +35,8 @@ _PATH = Text(max_length=4096)
 # The kernel takes 107 bytes.
 _SOCKET_PATH = Text(r"^/[\x21-\x7e]*$", max_length=107)
 _MIB = 1024 * 1024
+_HOUR = r"([01][0-9]|2[0-3]):[0-5][0-9]"
+_QUIET_HOURS = f"^({_HOUR}-{_HOUR})?$"
 # What the shadow model is called beside the names of `models`.
 SHADOW = "shadow"
 
@@ -83,12 +97,29 @@ class InferenceConfig(Record):
 
 @dataclass(frozen=True)
 class UpdateConfig(Record):
-    """Limits of a transfer."""
+    """Limits of a transfer, and when there is none. A cap of 0 is none; so are quiet hours of ""."""
 
-    window_bytes: int = rule(Integer(1024, 4 * _MIB), default=_MIB)
+    window_bytes: int = rule(Integer(1024, _MIB), default=_MIB)
+    max_bytes_per_s: int = rule(Integer(), default=0)
+    quiet_hours: str = rule(Text(_QUIET_HOURS), default="")
     max_release_bytes: int = rule(Integer(1024), default=64 * _MIB)
     stall_s: float = rule(Number(0.1, 3600), default=5)
     reserve_bytes: int = rule(Integer(), default=64 * _MIB)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        begin, end = self.quiet_minutes() or (0, 1)
+        if begin == end:
+            raise MessageError(
+                f"quiet_hours must end at another time than they begin, got {self.quiet_hours!r}"
+            )
+
+    def quiet_minutes(self) -> Optional[Tuple[int, int]]:
+        """Return in which minute of the day the quiet hours begin, and in which they are over."""
+        if not self.quiet_hours:
+            return None
+        digits = self.quiet_hours
+        return 60 * int(digits[0:2]) + int(digits[3:5]), 60 * int(digits[6:8]) + int(digits[9:11])
 
 
 @dataclass(frozen=True)
@@ -156,8 +187,9 @@ class ShadowConfig(Record):
 class AgentConfig(Record):
     """Everything the agent is told. Only `device`, `state_dir` and `root` have no default.
 
-    `root` is the signed root of trust that the board was enrolled with. `models` are further models by name,
-    `sources` what asks by itself, or publishes less than every prediction, by name.
+    `root` is the signed root of trust that the board was enrolled with. `tags` are the names of groups of
+    devices that this one is in. `models` are further models by name, `sources` what asks by itself, or
+    publishes less than every prediction, by name.
     """
 
     device: str = rule(Text(DEVICE_PATTERN))
@@ -166,6 +198,7 @@ class AgentConfig(Record):
     channel: str = rule(Text(NAME_PATTERN), default="stable")
     hardware: str = rule(Text(max_length=64), default="coral-dev-board")
     edgetpu: Optional[str] = rule(Maybe(Text(max_length=32)), default=None)
+    tags: Tuple[str, ...] = rule(Items(Text(NAME_PATTERN), max_items=16), default=())
     mqtt: MqttConfig = rule(Nested(MqttConfig), default=MqttConfig())
     http: HttpConfig = rule(Nested(HttpConfig), default=HttpConfig())
     inference: InferenceConfig = rule(Nested(InferenceConfig), default=InferenceConfig())
@@ -208,19 +241,28 @@ def load(path: Path) -> AgentConfig:
         ConfigError: the file is absent or not TOML, a key is unknown (the nearest known one is named), or a
             value is not allowed.
     """
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(
-            "config_unreadable", f"cannot read {path}: {error.strerror}", "name another file with -c FILE"
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError("config_syntax", f"{path} is not TOML: {error}", "correct that line") from error
+    raw = read_table(path)
     refuse_unknown(AgentConfig, raw)
     try:
         return load_record(AgentConfig, raw)
     except MessageError as error:
         raise ConfigError("config_value", f"{path}: {error}", "correct that value") from error
+
+
+def read_table(path: Path) -> Dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+        ConfigError: the file is absent or not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            "config_unreadable", f"cannot read {path}: {error.strerror}", "name another file"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError("config_syntax", f"{path} is not TOML: {error}", "correct that line") from error
 
 
 def refuse_unknown(kind: Type[Record], raw: Dict[str, Any], prefix: str = "") -> None:

@@ -1,14 +1,18 @@
 """Files that are either whole or not there, also after a power cut."""
 
+import contextlib
 import errno
 import os
 from pathlib import Path
+from typing import Optional
 
+from edge_agent.disk import Disk
 from edge_agent.errors import StorageError
 
+DISK_FULL = "disk_full"
 _EXPLAINED = {
-    errno.ENOSPC: ("disk_full", "free some space on the board"),
-    errno.EDQUOT: ("disk_full", "raise the quota of the agent's user"),
+    errno.ENOSPC: (DISK_FULL, "free some space on the board"),
+    errno.EDQUOT: (DISK_FULL, "raise the quota of the agent's user"),
     errno.EROFS: ("disk_read_only", "remount it, and see dmesg for the reason"),
     errno.EACCES: ("disk_error", "let the agent's user write there"),
     errno.EPERM: ("disk_error", "let the agent's user write there"),
@@ -18,36 +22,33 @@ _EXPLAINED = {
 }
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes, disk: Optional[Disk] = None) -> None:
     """Write `data` so that a reader sees the old file or the new one, never half of one.
 
     Raises:
         StorageError: the disk is full, broken or read-only.
     """
+    disk = disk or Disk()
     temporary = path.with_name(path.name + ".tmp")
     try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        move_whole(temporary, path)
+        disk.write(temporary, data)
+        disk.sync(temporary)
+        move_whole(temporary, path, disk)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            disk.remove(temporary)
         raise explain(error, path) from error
 
 
-def move_whole(source: Path, target: Path) -> None:
+def is_lost(error: OSError) -> bool:
+    """Say whether a file that cannot be read is absent or damaged; anything else may pass."""
+    return error.errno in (errno.ENOENT, errno.EIO)
+
+
+def move_whole(source: Path, target: Path, disk: Disk) -> None:
     """Rename a file that is already on disk, and make the new name last."""
-    source.replace(target)
-    sync_folder(target.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make creations, renames and removals in `folder` last."""
-    descriptor = os.open(str(folder), os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    disk.rename(source, target)
+    disk.sync_folder(target.parent)
 
 
 def explain(error: OSError, path: Path) -> StorageError:

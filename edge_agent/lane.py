@@ -1,12 +1,13 @@
 """One named model: where it is kept, how it gets in, who runs it. A board has a main one, perhaps others."""
 
+import itertools
 from pathlib import Path
-from typing import Callable, Optional, Tuple
+from typing import Callable, Iterator, Optional, Tuple
 
 from contract.messages import Problem
-from contract.trust import Root
 from edge_agent.clock import Clock
 from edge_agent.config import AgentConfig
+from edge_agent.disk import Disk
 from edge_agent.errors import UpdateError
 from edge_agent.events import (
     DeviceReset,
@@ -24,6 +25,7 @@ from edge_agent.updates.choice import choose
 from edge_agent.updates.downloader import Downloader
 from edge_agent.updates.reporter import Reporter
 from edge_agent.updates.slots import Slots
+from edge_agent.updates.trust import Trust
 from edge_agent.updates.updater import Updater
 
 MAIN = ""
@@ -47,26 +49,30 @@ class Lane:
         config: AgentConfig,
         name: str,
         *,
-        root: Root,
+        trust: Trust,
         link: Link,
         clock: Clock,
         boot: str,
         publish: Publish,
         may_start: Callable[[], bool],
         means: Means,
+        disk: Optional[Disk] = None,
+        numbers: Optional[Iterator[int]] = None,
     ) -> None:
         """Open its folder.
 
         Args:
             config: the agent's, with this lane's own `channel` and `edgetpu`.
             name: MAIN or a name of `models`.
-            root: the root of trust.
+            trust: whose keys count.
             link: the way to the broker.
             clock: the time.
             boot: the id of this start of the agent.
             publish: takes every prediction, and returns it as its asker shall have it.
             may_start: says whether it is this model's turn on the Edge TPU.
             means: how to start workers, and what else helps a model that ails.
+            disk: where its folder lies, by default the board's own.
+            numbers: gives each report of this boot its own; shared with the other lanes, if there are any.
 
         Raises:
             StorageError: the folder cannot be used.
@@ -75,20 +81,30 @@ class Lane:
         self.channel = config.channel
         self._clock = clock
         self.slots = slots = Slots(
-            Path(config.state_dir) / _OTHERS / name if name else Path(config.state_dir)
+            Path(config.state_dir) / _OTHERS / name if name else Path(config.state_dir), disk
         )
         self.predictor = predictor = Predictor(config, boot, clock, publish, may_start)
-        self.reporter = reporter = Reporter(config, root=root, slots=slots, link=link, clock=clock, name=name)
+        self.reporter = reporter = Reporter(
+            config,
+            trust=trust,
+            slots=slots,
+            link=link,
+            clock=clock,
+            boot=boot,
+            numbers=numbers or itertools.count(1),
+            name=name,
+        )
         self._downloader = Downloader(config, slots=slots, link=link, clock=clock, reporter=reporter)
         self.updater = Updater(
             config,
-            root=root,
+            trust=trust,
             slots=slots,
             clock=clock,
             downloader=self._downloader,
             reporter=reporter,
             predictor=predictor,
             start_worker=means.start_worker,
+            exchange=lambda: self._resident.exchange(),
         )
         self._resident = Resident(
             config,
@@ -96,11 +112,12 @@ class Lane:
             clock=clock,
             predictor=predictor,
             reporter=reporter,
-            means=means,
+            means=means._replace(resume=self.updater.resume),
         )
 
     def start(self) -> None:
         """Load what is installed, go on with what a restart interrupted."""
+        self.slots.recover()
         self._resident.start()
         self.updater.resume()
 
@@ -113,6 +130,11 @@ class Lane:
     def connected(self) -> None:
         """A new connection: ask anew for what is missing, report anew."""
         self.updater.connected()
+        self.reporter.send()
+
+    def root_changed(self) -> None:
+        """Another root of trust is in force: give up what its keys did not sign."""
+        self.updater.root_changed()
         self.reporter.send()
 
     def use(self, version: Optional[str]) -> None:
@@ -142,6 +164,7 @@ class Lane:
     def answered(self, event: WorkerAnswered) -> None:
         """One of its workers has an answer."""
         self._resident.answered(event)
+        self.updater.answered(event)
         self.predictor.answered(event)
 
     def failed(self, event: WorkerFailed) -> None:
@@ -160,7 +183,7 @@ class Lane:
 
     def problems(self) -> Tuple[Problem, ...]:
         """Return what is wrong with it now."""
-        return self._resident.problems()
+        return (*self._resident.problems(), *self.updater.problems())
 
     def stop(self) -> None:
         """Let go of what is being received."""

@@ -5,6 +5,7 @@ import logging
 import random
 import socket
 import threading
+import time
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Optional, Tuple
 
@@ -15,6 +16,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from contract.codec import MAX_PAYLOAD_BYTES
+from contract.messages import Problem
 from contract.topics import OFFLINE, Topics
 from edge_agent.config import MqttConfig
 from edge_agent.events import Connected, Delivered, Disconnected, MessageArrived, SubscriptionAnswered
@@ -26,6 +28,45 @@ _MAX_PACKET_BYTES = MAX_PAYLOAD_BYTES + 128 * 1024
 _MAX_FILTERS = 8
 _CONNECT_TIMEOUT_S = 10.0
 _GOODBYE_S = 2.0
+# A connection that lasts so long was a good one; after a shorter one the next pause is longer than before.
+_LASTING_S = 30.0
+_MAX_SHORT_LIVES = 3
+# Another who uses our id takes the connection away as often as we take it back.
+_DUPLICATE_MAX_S = 600.0
+_TAKEN_OVER = 142
+_RETAIN_NOT_SUPPORTED = 154
+_DUPLICATE = Problem(
+    "duplicate_id",
+    "the broker gives our connection to another device of the same id",
+    "give each device an id and a certificate of its own",
+)
+# Not every broker says why it ends a connection.
+_PERHAPS_DUPLICATE = Problem(
+    "duplicate_id",
+    f"the broker has ended {_MAX_SHORT_LIVES} connections in a row soon after they were made",
+    "see whether another device has this one's id, or whether the broker restarts again and again",
+)
+
+
+class Client(mqtt.Client):
+    """paho believes whatever the broker sends; here nonsense and too large a packet end the connection.
+
+    With MQTT 5 the broker knows our limit and does not even send it.
+    """
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        if bufsize > _MAX_PACKET_BYTES:
+            _log.warning("the broker sends a packet of %d bytes: connection closed", bufsize)
+            raise ConnectionError("packet too large")
+        return super()._sock_recv(bufsize)
+
+    def _packet_handle(self) -> MQTTErrorCode:
+        try:
+            return super()._packet_handle()
+        except Exception as error:
+            # It would end paho's thread, and nobody would notice. What answers may be a web server.
+            _log.warning("the broker sends what is no MQTT: %r: connection closed", error)
+            return MQTTErrorCode.MQTT_ERR_PROTOCOL
 
 
 class Link:
@@ -33,7 +74,12 @@ class Link:
 
     A publish while the link is down is dropped: whatever must arrive is retained state, told again on
     `Connected`, or waits in the outbox.
+
+    Attributes:
+        has_retained: whether the broker keeps retained messages; one that does not say so does.
     """
+
+    _client_class = Client
 
     def __init__(self, config: MqttConfig, device: str, mailbox: Mailbox, client_id: str = "") -> None:
         """Prepare to connect.
@@ -56,8 +102,23 @@ class Link:
         self._newest: Optional[mqtt.MQTTMessageInfo] = None
         self._subscribed: Dict[int, List[str]] = {}
         self._is_v5 = True
-        self._was_accepted = False
+        self._accepted_s: Optional[float] = None
         self._refusal = ""
+        self._short_lives = 0
+        self._was_taken = False
+        self._has_rival = False
+        self.has_retained = True
+
+    @property
+    def is_clogged(self) -> bool:
+        """Whether the broker has not answered every SUBSCRIBE yet: what it sent before is on its way."""
+        return bool(self._subscribed)
+
+    def problems(self) -> Tuple[Problem, ...]:
+        """Return what is wrong with the connection; may be asked from any thread."""
+        if self._has_rival:
+            return (_DUPLICATE,)
+        return (_PERHAPS_DUPLICATE,) if self._short_lives >= _MAX_SHORT_LIVES else ()
 
     def start(self) -> None:
         """Begin to connect; `Connected` follows when the broker has taken us."""
@@ -83,7 +144,9 @@ class Link:
         if correlation and self._is_v5:
             properties = Properties(PacketTypes.PUBLISH)
             properties.CorrelationData = correlation
-        sent = client.publish(topic, payload, qos=qos, retain=retain, properties=properties)
+        sent = client.publish(
+            topic, payload, qos=qos, retain=retain and self.has_retained, properties=properties
+        )
         if qos:
             self._newest = sent
         return sent.mid
@@ -120,37 +183,57 @@ class Link:
     def _keep_connected(self) -> None:
         pause_s = 0.0
         while not self._stopping.wait(pause_s * random.uniform(0.5, 1.5)):
-            self._was_accepted = False
             reason = self._connect_once()
             if self._stopping.is_set():
                 return
             self._mailbox.put(Disconnected(reason))
-            if self._was_accepted:
-                pause_s = self._config.reconnect_min_s
-            else:
-                pause_s = min(max(self._config.reconnect_min_s, 2 * pause_s), self._config.reconnect_max_s)
+            pause_s = self._choose_pause_s(pause_s)
 
     def _connect_once(self) -> str:
-        self._refusal = ""
-        self._lost.clear()
-        self._subscribed.clear()
         try:
-            client = self._client = self._build_client()
-            client.connect(self._config.host, self._config.port, self._config.keepalive_s, **self._hello())
+            client = self._open()
         except (OSError, ValueError) as error:
             # The network, a file of ours, or a certificate on either side.
             return str(error)
         client.loop_start()
         self._lost.wait()
         client.loop_stop()
-        if not self._was_accepted:
-            # It answered TCP but not us: an older broker speaks MQTT 3.1.1 only.
+        return self._explain_loss()
+
+    def _open(self) -> mqtt.Client:
+        """Call the broker; whether it takes us is told by `_on_connect`."""
+        self._accepted_s = None
+        self._was_taken = False
+        self._refusal = ""
+        self._lost.clear()
+        self._subscribed.clear()
+        client = self._client = self._build_client()
+        client.connect(self._config.host, self._config.port, self._config.keepalive_s, **self._hello())
+        return client
+
+    def _explain_loss(self) -> str:
+        if self._accepted_s is not None:
+            return "another client took the connection over" if self._was_taken else "connection lost"
+        if self.has_retained:
+            # It answered TCP but not us: an older broker speaks MQTT 3.1.1 only, and says nothing of this.
             self._is_v5 = not self._is_v5
-            return self._refusal or "the broker closed the connection"
-        return "connection lost"
+        return self._refusal or "the broker closed the connection"
+
+    def _choose_pause_s(self, before_s: float) -> float:
+        """Return how long to wait before the next connection, when it was `before_s` the last time."""
+        config = self._config
+        if self._accepted_s is not None:
+            # Longer than two that take turns would leave each other.
+            lasted = time.monotonic() - self._accepted_s >= max(_LASTING_S, 2 * before_s)
+            self._short_lives = 0 if lasted else self._short_lives + 1
+            self._has_rival = self._was_taken or (self._has_rival and not lasted)
+            if lasted and not self._has_rival:
+                return config.reconnect_min_s
+        most_s = max(config.reconnect_max_s, _DUPLICATE_MAX_S) if self._has_rival else config.reconnect_max_s
+        return min(max(config.reconnect_min_s, 2 * before_s), most_s)
 
     def _build_client(self) -> mqtt.Client:
-        client = _Client(
+        client = self._client_class(
             CallbackAPIVersion.VERSION2,
             client_id=self._client_id,
             clean_session=None if self._is_v5 else True,
@@ -161,7 +244,7 @@ class Link:
         client.connect_timeout = _CONNECT_TIMEOUT_S
         client.max_inflight_messages_set(100)
         if self._will_topic:
-            client.will_set(self._will_topic, OFFLINE, qos=1, retain=True)
+            client.will_set(self._will_topic, OFFLINE, qos=1, retain=self.has_retained)
         self._introduce(client)
         client.on_socket_open = _disable_nagle
         client.on_connect = self._on_connect
@@ -189,15 +272,22 @@ class Link:
         return {"clean_start": True, "properties": properties}
 
     def _on_connect(
-        self, client: mqtt.Client, _user: Any, _flags: Any, code: ReasonCode, _props: Any
+        self, client: mqtt.Client, _user: Any, _flags: Any, code: ReasonCode, properties: Any
     ) -> None:
         if code.is_failure:
             self._refusal = f"the broker refused the connection: {code}"
+            if code.value == _RETAIN_NOT_SUPPORTED:
+                # It is our last will that it does not take.
+                self.has_retained = False
             return
-        self._was_accepted = True
+        self._accepted_s = time.monotonic()
+        self.has_retained = bool(getattr(properties, "RetainAvailable", True))
         self._mailbox.put(Connected())
 
-    def _on_disconnect(self, *_arguments: Any) -> None:
+    def _on_disconnect(
+        self, _client: mqtt.Client, _user: Any, _flags: Any, code: ReasonCode, _props: Any
+    ) -> None:
+        self._was_taken = self._was_taken or code.value == _TAKEN_OVER
         self._lost.set()
 
     def _on_subscribe(
@@ -221,27 +311,6 @@ class Link:
                 correlation=getattr(properties, "CorrelationData", b""),
             )
         )
-
-
-class _Client(mqtt.Client):
-    """paho believes whatever the broker sends; here nonsense and too large a packet end the connection.
-
-    With MQTT 5 the broker knows our limit and does not even send it.
-    """
-
-    def _sock_recv(self, bufsize: int) -> bytes:
-        if bufsize > _MAX_PACKET_BYTES:
-            _log.warning("the broker sends a packet of %d bytes: connection closed", bufsize)
-            raise ConnectionError("packet too large")
-        return super()._sock_recv(bufsize)
-
-    def _packet_handle(self) -> MQTTErrorCode:
-        try:
-            return super()._packet_handle()
-        except Exception as error:
-            # It would end paho's thread, and nobody would notice. What answers may be a web server.
-            _log.warning("the broker sends what is no MQTT: %r: connection closed", error)
-            return MQTTErrorCode.MQTT_ERR_PROTOCOL
 
 
 def _acknowledge(client: mqtt.Client, message: mqtt.MQTTMessage) -> None:

@@ -1,6 +1,7 @@
 """All models of this device: the main one, others by name, a shadow; they share workers and the Edge TPU."""
 
 import functools
+import itertools
 import math
 from dataclasses import replace
 from typing import Any, Callable, Dict, Iterable, List, Optional, TypeVar, Union
@@ -8,7 +9,6 @@ from typing import Any, Callable, Dict, Iterable, List, Optional, TypeVar, Union
 from contract.messages import Prediction, Problem
 from contract.telemetry import ShadowResult
 from contract.topics import Topics
-from contract.trust import Root
 from edge_agent.clock import Clock
 from edge_agent.config import SHADOW, AgentConfig, ShadowConfig
 from edge_agent.events import (
@@ -34,6 +34,7 @@ from edge_agent.link import Link
 from edge_agent.recovery.resident import Means
 from edge_agent.recovery.thermometer import Thermometer
 from edge_agent.sensors import BOARD, Sensors
+from edge_agent.updates.trust import Trust
 
 Handler = Callable[[Any], None]
 T = TypeVar("T")
@@ -53,7 +54,7 @@ class Models:
         self,
         config: AgentConfig,
         *,
-        root: Root,
+        trust: Trust,
         link: Link,
         clock: Clock,
         boot: str,
@@ -66,7 +67,7 @@ class Models:
 
         Args:
             config: which models there are.
-            root: the root of trust.
+            trust: whose keys count.
             link: the way to the broker.
             clock: the time.
             boot: the id of this start of the agent.
@@ -85,15 +86,17 @@ class Models:
         self.pool = WorkerPool(post, spare=spare)
         self._thermometer = Thermometer(post, Sensors())
         self._turns = Turns()
+        numbers = itertools.count(1)
         means = Means(self._start_worker, self.pool.reset_device, lambda why: post(RestartAsked(why)))
         self.lanes: Dict[str, Lane] = {
             name: Lane(
                 own,
                 name,
-                root=root,
+                trust=trust,
                 link=link,
                 clock=clock,
                 boot=boot,
+                numbers=numbers,
                 publish=_ignore if name == SHADOW else publish,
                 may_start=functools.partial(self._may_start, name),
                 # What never answers must not stop those that do.
@@ -182,6 +185,11 @@ class Models:
         """A new connection: ask anew for what is missing, report anew."""
         for lane in self.lanes.values():
             lane.connected()
+
+    def root_changed(self) -> None:
+        """Another root of trust is in force."""
+        for lane in self.lanes.values():
+            lane.root_changed()
 
     def take(self, message: MessageArrived) -> None:
         """Take a channel's release, or else a chunk."""

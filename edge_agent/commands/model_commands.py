@@ -9,7 +9,8 @@ from edge_agent.config import AgentConfig
 from edge_agent.errors import AgentError, ConfigError, UpdateError
 from edge_agent.lock import ALREADY_RUNNING, lock_folder
 from edge_agent.updates.choice import choose
-from edge_agent.updates.slots import STATE, Slots
+from edge_agent.updates.slot_state import STATE
+from edge_agent.updates.slots import Slots
 from edge_agent.upkeep.orders import send_order
 
 ACTIVE, LAST_KNOWN_GOOD, CANDIDATE = "active", "last known good", "on its way in"

@@ -28,6 +28,7 @@ from edge_agent.inference.frames import (
     send,
 )
 from edge_agent.inference.host import Host, Seat
+from edge_agent.sensors import Sensors
 
 _log = logging.getLogger(__name__)
 _GOODBYE_S = 1.0
@@ -133,6 +134,10 @@ class Worker:
     def pid(self) -> int:
         """The process id, 0 before it has one."""
         return self._seat.pid if self._seat else 0
+
+    def resident_bytes(self) -> int:
+        """Return how much memory its process holds, 0 if it cannot be told; others may share the process."""
+        return Sensors().resident_bytes([self.pid]) if self.pid else 0
 
     @property
     def is_running(self) -> bool:

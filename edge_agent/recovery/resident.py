@@ -1,11 +1,11 @@
 """Keeps the installed model answering: loads it at boot, notices when it ails, climbs the recovery ladder.
 
 While a model that runs on the Edge TPU is away, its CPU fallback answers. At last, a model that can never be
-loaded gives way to the last known good.
+loaded gives way to the last known good, or to the first one that was ever installed; so does one whose files
+are damaged, until they have been fetched again.
 """
 
 import logging
-from dataclasses import replace
 from pathlib import Path
 from typing import Callable, NamedTuple, Optional, Tuple
 
@@ -24,13 +24,16 @@ from edge_agent.recovery.health import Health
 from edge_agent.recovery.ladder import Kind, Ladder, Rung, Step
 from edge_agent.recovery.restarts import Restarts
 from edge_agent.recovery.standby import Standby
+from edge_agent.updates.choice import heal, roll_back
 from edge_agent.updates.reporter import Reporter
 from edge_agent.updates.runnable import choose_fallback, choose_runnable
 from edge_agent.updates.slots import Slots
+from edge_agent.updates.store import BLOB_DAMAGED, RELEASE_DAMAGED
 
 _log = logging.getLogger(__name__)
 _TRIES_BEFORE_ROLL_BACK = 3
 _RELOADS = (Rung.RELOAD_MODEL, Rung.RELOAD_DELEGATE)
+_DAMAGED = (BLOB_DAMAGED, RELEASE_DAMAGED)
 
 
 class Means(NamedTuple):
@@ -40,11 +43,13 @@ class Means(NamedTuple):
         start_worker: starts a process for a release's files.
         reset_device: resets the Edge TPU, `DeviceReset` follows.
         restart_service: ends the agent with a failure, for this reason; None if this model may not do that.
+        resume: fetches and tries what was put on its way in.
     """
 
     start_worker: Callable[[ModelFiles], Worker]
     reset_device: Callable[[], None]
     restart_service: Optional[Callable[[Problem], None]]
+    resume: Callable[[], None] = lambda: None
 
 
 class Resident:
@@ -95,7 +100,8 @@ class Resident:
             self._require_living_chip(self._runnable)
             self._worker = self._means.start_worker(self._runnable.files)
         except AgentError as error:
-            self._recover(Kind.LOST, error.problem())
+            if error.code not in _DAMAGED or not self._heals(error.problem()):
+                self._recover(Kind.LOST, error.problem())
 
     def exchange(self) -> None:
         """Somebody made another release active: requests wait for it, who served goes."""
@@ -267,19 +273,40 @@ class Resident:
         if kind is not Kind.LOST or is_hardware:
             return False
         self._failures += 1
-        state = self._slots.state
-        if self._failures < _TRIES_BEFORE_ROLL_BACK or state.last_known_good is None:
+        if self._failures < _TRIES_BEFORE_ROLL_BACK:
             return False
         try:
-            self._slots.save(replace(state, active=state.last_known_good, last_known_good=None))
+            state = roll_back(self._slots, why, self._clock.stamp())
+            if state is None:
+                return False
+            self._slots.save(state)
         except StorageError as error:
             _log.error("cannot roll back: %s", error.message)
             return False
         _log.error("rolled back: %s: %s", why.code, why.message)
         self._failures = 0
         self._ladder = self._build_ladder()
-        self._reporter.error = why
-        self._reporter.phase("rolled_back")
+        self._reporter.rolled_back(why)
+        return True
+
+    def _heals(self, why: Problem) -> bool:
+        """A damaged release is fetched and tried anew; say whether another one answers meanwhile."""
+        before = self._slots.state
+        state = heal(self._slots, self._clock.stamp())
+        if state == before:
+            return False
+        try:
+            self._slots.save(state)
+        except StorageError as error:
+            _log.error("cannot heal: %s", error.message)
+            return False
+        self._means.resume()
+        self._failures = 0
+        if state.active == before.active:
+            return False
+        _log.error("the active release is damaged, the next best answers: %s", why.message)
+        self._reporter.rolled_back(why)
+        self.start()
         return True
 
     def _build_ladder(self) -> Ladder:
@@ -315,9 +342,10 @@ class Resident:
         """Say whether this is the active release, not one on trial."""
         active = self._slots.state.active
         try:
-            return active is not None and model == choose_runnable(
-                self._slots, self._slots.release(active.release), self._edgetpu
-            )
+            if active is None:
+                return False
+            installed = choose_runnable(self._slots, self._slots.release(active.release), self._edgetpu)
+            return model.files == installed.files
         except StorageError:
             return True
 

@@ -1,20 +1,25 @@
 """Tells the fleet where a release stands: the retained ModelReport, and nothing too often."""
 
-from typing import Optional
+import contextlib
+import logging
+from typing import Iterator, Optional
 
 from contract.codec import encode
 from contract.manifest import ReleaseManifest
 from contract.messages import GoldenResult, InstalledModel, ModelReport, Problem, TrustState
 from contract.stamps import parse_time
 from contract.topics import Topics
-from contract.trust import Root
 from edge_agent.clock import Clock
 from edge_agent.config import AgentConfig
 from edge_agent.errors import StorageError
 from edge_agent.link import Link
-from edge_agent.updates.slots import Slot, Slots
+from edge_agent.updates.slot_state import Slot
+from edge_agent.updates.slots import Slots
+from edge_agent.updates.trust import Trust
 
+_log = logging.getLogger(__name__)
 _PROGRESS_EVERY_S = 1.0
+_UNDER_WAY = ("downloading", "verifying", "testing", "trial")
 
 
 class Reporter:
@@ -26,16 +31,38 @@ class Reporter:
     """
 
     def __init__(
-        self, config: AgentConfig, *, root: Root, slots: Slots, link: Link, clock: Clock, name: str = ""
+        self,
+        config: AgentConfig,
+        *,
+        trust: Trust,
+        slots: Slots,
+        link: Link,
+        clock: Clock,
+        boot: str,
+        numbers: Iterator[int],
+        name: str = "",
     ) -> None:
-        """Prepare; `name` is the model's on this device, "" for the main one."""
+        """Prepare.
+
+        Args:
+            config: who this device is.
+            trust: what it believes.
+            slots: what is installed.
+            link: the way to the broker.
+            clock: the time.
+            boot: the id of this start of the agent.
+            numbers: gives each report of this boot, of any model, its own.
+            name: the model's on this device, "" for the main one.
+        """
         self._topic = Topics(config.mqtt.base).model_reported(config.device, name)
-        self._root = root
+        self._trust = trust
         self._slots = slots
         self._link = link
         self._clock = clock
+        self._boot = boot
+        self._numbers = numbers
         self._phase = "active" if slots.state.active else "idle"
-        self._manifest: Optional[ReleaseManifest] = None
+        self._manifest = self._read(slots.state.active)
         self._progress_pct = 0
         self._sent_s = 0.0
         self._is_stale = False
@@ -63,18 +90,58 @@ class Reporter:
         if self._clock.monotonic_s() - self._sent_s >= _PROGRESS_EVERY_S:
             self.send()
 
-    def refused(self, problem: Problem) -> None:
-        """An order was refused; what runs, or is on its way in, goes on."""
+    def arrived(self) -> None:
+        """Everything has arrived; it waits."""
+        self._progress_pct = 100
+        self.send()
+
+    def follows(self, manifest: ReleaseManifest) -> None:
+        """What is on its way in goes on under another release."""
+        self._manifest = manifest
+        self.send()
+
+    def adopted(self, manifest: ReleaseManifest) -> None:
+        """What runs is now this release."""
+        self._manifest = manifest
+        self.error = None
+        self.phase("active")
+
+    def refused(self, problem: Problem, manifest: Optional[ReleaseManifest] = None) -> None:
+        """An order was refused; what runs, or is on its way in, goes on.
+
+        Args:
+            problem: why.
+            manifest: the release, None if nobody may be believed to have sent it: then no rollout counts it.
+        """
         self.error = problem
-        if self._phase in ("idle", "active"):
+        if manifest is not None or self._phase not in _UNDER_WAY:
+            self._manifest = manifest
             self._phase = "failed"
         self.send()
 
+    def delayed(self, problem: Problem) -> None:
+        """What is on its way in does not get on; it is tried again."""
+        self.error = problem
+        self.phase("failed")
+
+    def rolled_back(self, problem: Problem) -> None:
+        """What ran gave way to what ran before."""
+        self.error = problem
+        self.phase("rolled_back")
+
     def check_expiry(self) -> bool:
-        """Say whether the release that runs has expired; the fleet is told when that changes."""
-        is_stale = self._has_expired()
+        """Say whether the release that runs has expired, or newer word of the fleet is held back.
+
+        The fleet is told when that changes.
+        """
+        now_s = max(self._clock.now_s(), self._slots.state.time_floor_s)
+        is_stale = self._has_expired(now_s) or self._trust.is_stale(now_s)
         if is_stale != self._is_stale:
             self._is_stale = is_stale
+            # Also here: whoever holds things back may hold the report back too.
+            _log.warning(
+                "the release, or what is known of newer ones, %s", "has expired" if is_stale else "is fresh"
+            )
             self.send()
         return is_stale
 
@@ -95,12 +162,15 @@ class Reporter:
             last_known_good=self._installed(state.last_known_good),
             error=self.error,
             golden=self.golden,
-            trust=TrustState(self._root.version, state.sequence_high, state.security_floor),
+            trust=TrustState(self._trust.root.version, state.sequence_high, state.security_floor),
             stale=self._is_stale,
+            rollout=manifest.rollout.id if manifest else None,
+            boot=self._boot,
+            n=next(self._numbers),
             clock_synced=self._clock.is_synced(),
         )
 
-    def _has_expired(self) -> bool:
+    def _has_expired(self, now_s: float) -> bool:
         state = self._slots.state
         if state.active is None:
             return False
@@ -110,15 +180,18 @@ class Reporter:
             except StorageError:
                 return False
             self._expiry = (state.active.release, expires_s)
-        return self._expiry[1] < max(self._clock.now_s(), state.time_floor_s)
+        return self._expiry[1] < now_s
 
     def _installed(self, slot: Optional[Slot]) -> Optional[InstalledModel]:
-        if slot is None:
-            return None
-        try:
-            manifest = self._slots.release(slot.release)
-        except StorageError:
+        manifest = self._read(slot)
+        if slot is None or manifest is None:
             return None
         return InstalledModel(
             manifest.model.name, manifest.model.version, manifest.blobs["model"].sha256, slot.since
         )
+
+    def _read(self, slot: Optional[Slot]) -> Optional[ReleaseManifest]:
+        if slot is not None:
+            with contextlib.suppress(StorageError):
+                return self._slots.release(slot.release)
+        return None

@@ -1,86 +1,41 @@
-"""What is installed: one small checksummed file of pointers, and the content-addressed files behind it."""
+"""What is installed: the pointers of slots.json over the store of releases. Pointers first, files second."""
 
 import contextlib
-import hashlib
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Callable, Dict, Iterable, Optional, Set, Tuple
+from typing import List, Optional, Tuple, TypeVar
 
-from contract.artifacts import SHA256_PATTERN
-from contract.codec import decode, encode
-from contract.envelope import Envelope
 from contract.errors import ContractError
-from contract.manifest import BlobRef, ReleaseManifest
+from contract.manifest import ReleaseManifest
 from contract.messages import Problem
-from contract.records import Integer, Items, Maybe, Nested, Number, Record, Text, rule
-from contract.stamps import TIME_PATTERN
+from edge_agent.disk import Disk
 from edge_agent.errors import StorageError
-from edge_agent.files import explain, sync_folder, write_whole
+from edge_agent.files import explain
+from edge_agent.updates.rescue import Found, rescue
+from edge_agent.updates.slot_state import MAX_REMEMBERED, NAME, Candidate, Refused, Slot, SlotState
+from edge_agent.updates.state_file import StateFile
+from edge_agent.updates.store import Store
 
 _log = logging.getLogger(__name__)
-_SHA256 = Text(SHA256_PATTERN)
-STATE = "slots.json"
-_PREVIOUS = "slots.prev.json"
-MAX_REMEMBERED = 32
+P = TypeVar("P", Slot, Candidate)
 
 
-@dataclass(frozen=True)
-class Slot(Record):
-    """A release on disk, named by its digest, and since when it has been in this slot."""
+class Slots(Store):
+    """Which release is in which slot.
 
-    release: str = rule(_SHA256)
-    since: str = rule(Text(TIME_PATTERN))
-
-
-@dataclass(frozen=True)
-class Candidate(Record):
-    """The release that is on its way in, and how often it has been tried."""
-
-    release: str = rule(_SHA256)
-    attempts: int = rule(Integer(0, 100), default=0)
-
-
-@dataclass(frozen=True)
-class Refused(Record):
-    """A release that failed here and is not tried again."""
-
-    release: str = rule(_SHA256)
-    problem: Problem = rule(Nested(Problem))
-
-
-@dataclass(frozen=True)
-class SlotState(Record):
-    """Every pointer and every memory of past releases; replaced as a whole."""
-
-    active: Optional[Slot] = rule(Maybe(Nested(Slot)), default=None)
-    last_known_good: Optional[Slot] = rule(Maybe(Nested(Slot)), default=None)
-    candidate: Optional[Candidate] = rule(Maybe(Nested(Candidate)), default=None)
-    refused: Tuple[Refused, ...] = rule(Items(Nested(Refused), max_items=MAX_REMEMBERED), default=())
-    sequence_high: int = rule(Integer(), default=0)
-    release_high: str = rule(Text(max_length=64), default="")
-    security_floor: int = rule(Integer(), default=0)
-    time_floor_s: float = rule(Number(), default=0.0)
-
-
-class Slots:
-    """The folder of releases and blobs. `state` is what is on disk; `save` replaces it.
+    Attributes:
+        state: what is on disk; `save` replaces it.
 
     Raises:
         StorageError: the folder cannot be made or read.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._releases = folder / "releases"
-        self._blobs = folder / "blobs"
-        self._parts = folder / "parts"
-        try:
-            for each in (self._releases, self._blobs, self._parts):
-                each.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise explain(error, folder) from error
-        self.state = self._load()
+    def __init__(self, folder: Path, disk: Optional[Disk] = None) -> None:
+        super().__init__(folder, disk)
+        self._file = StateFile(folder, NAME, SlotState, self.disk)
+        state = self._file.load()
+        self.state = rescue(self._find_all()) if state is None else state
 
     def save(self, state: SlotState) -> None:
         """Put `state` on disk; the one before is kept beside it.
@@ -88,126 +43,107 @@ class Slots:
         Raises:
             StorageError: it could not be written; what was there still is.
         """
-        body = encode(state)
-        path = self._folder / STATE
-        if path.exists() and _read_checked(path) is not None:
-            write_whole(self._folder / _PREVIOUS, path.read_bytes())
-        write_whole(path, hashlib.sha256(body).hexdigest().encode("ascii") + b"\n" + body)
+        self._file.save(state)
         self.state = state
 
-    def keep_release(self, digest: str, envelope: bytes) -> None:
-        """Put a verified release's envelope on disk."""
-        write_whole(self._release_path(digest), envelope)
+    def recover(self) -> None:
+        """Begin after a stop of any kind. For the agent alone, not for who looks on while it runs.
 
-    def release(self, digest: str) -> ReleaseManifest:
-        """Return a release that was verified when it came.
-
-        Raises:
-            StorageError: it is not there, or the disk has changed it.
+        What an earlier run left visible is made to last, a damaged state is replaced, pointers that lead
+        nowhere and orphans are removed.
         """
-        path = self._release_path(digest)
         try:
-            envelope = decode(Envelope, path.read_bytes())
-            if hashlib.sha256(envelope.signed_bytes()).hexdigest() != digest:
-                raise StorageError("release_damaged", f"{path} has changed on disk")
-            return envelope.open(ReleaseManifest)
-        except OSError as error:
-            raise explain(error, path) from error
-        except ContractError as error:
-            raise StorageError("release_damaged", f"{path}: {error}") from error
-
-    def blob_path(self, blob: BlobRef) -> Path:
-        """Return where a complete blob lies."""
-        return self._blobs / blob.sha256
-
-    def part_path(self, blob: BlobRef) -> Path:
-        """Return where a blob is being put together."""
-        return self._parts / blob.sha256
-
-    def has_blob(self, blob: BlobRef) -> bool:
-        """Say whether a blob is complete; its bytes are hashed anew, disks rot."""
-        try:
-            return _hash_file(self.blob_path(blob)) == blob.sha256
-        except OSError:
-            return False
-
-    def model_files(self, manifest: ReleaseManifest) -> Dict[str, Path]:
-        """Return the paths of a release's files by role.
-
-        Raises:
-            StorageError: one of them is not there or has changed.
-        """
-        for role, blob in manifest.blobs.items():
-            if not self.has_blob(blob):
-                raise StorageError("blob_damaged", f"{role} of {manifest.model.version} is damaged")
-        return {role: self.blob_path(blob) for role, blob in manifest.blobs.items()}
+            self._make_last()
+            state = self._without_dangling()
+            if state != self.state or (state != SlotState() and not self._file.is_whole()):
+                self.save(state)
+        except (OSError, StorageError) as error:
+            _log.error("%s is used as it is: %s", self._folder, error)
+        else:
+            self.collect_garbage()
 
     def collect_garbage(self) -> None:
-        """Remove every release and blob that no pointer needs. Pointers are on disk before this is called."""
+        """Remove every release and file that no pointer needs. The pointers are on disk before."""
         state = self.state
-        pointers: Iterable[Optional[object]] = (state.active, state.last_known_good, state.candidate)
-        kept = {pointer.release for pointer in pointers if isinstance(pointer, (Slot, Candidate))}
-        blobs: Set[str] = set()
-        for digest in kept:
-            with contextlib.suppress(StorageError):
-                blobs |= {blob.sha256 for blob in self.release(digest).blobs.values()}
+        pointers = (state.active, state.last_known_good, state.factory, state.candidate)
         try:
-            _sweep(self._releases, lambda path: path.stem in kept)
-            _sweep(self._blobs, lambda path: path.name in blobs)
-            _sweep(self._parts, lambda path: path.name in blobs)
-        except OSError as error:
-            _log.error(
-                "cannot clean up %s, it is tried again after the next release: %s", self._folder, error
-            )
+            self._keep_only({pointer.release for pointer in pointers if pointer is not None})
+        except (OSError, StorageError) as error:
+            _log.error("cannot clean up %s, it is tried again later: %s", self._folder, error)
+
+    def next_best(self) -> Optional[Slot]:
+        """Return what shall answer when the active release cannot: the last known good, else the factory one.
+
+        None if neither is there, whole, and free of revoked files.
+        """
+        state = self.state
+        for slot in (state.last_known_good, state.factory):
+            if slot is not None and (state.active is None or slot.release != state.active.release):
+                with contextlib.suppress(StorageError):
+                    manifest = self.release(slot.release)
+                    self.model_files(manifest)
+                    if not self.is_revoked(manifest):
+                        return slot
+        return None
+
+    def is_revoked(self, manifest: ReleaseManifest) -> bool:
+        """Say whether a release brings a file that must not be used any more."""
+        return any(blob.sha256 in self.state.revoked for blob in manifest.blobs.values())
 
     def forget_candidate(self, problem: Optional[Problem] = None) -> None:
         """Give up the candidate; with a problem it is remembered and not tried again."""
         candidate = self.state.candidate
         if candidate is None:
             return
-        refused = self.state.refused
-        if problem is not None:
-            refused = (*refused, Refused(candidate.release, problem))[-MAX_REMEMBERED:]
+        refused = self.state.refused if problem is None else self.refuse(candidate.release, problem)
         self.save(replace(self.state, candidate=None, refused=refused))
 
-    def refusal(self, digest: str) -> Optional[Problem]:
-        """Return why a release is not tried again, if so."""
-        return next((entry.problem for entry in self.state.refused if entry.release == digest), None)
+    def refuse(self, digest: str, problem: Problem) -> Tuple[Refused, ...]:
+        """Return the memory of what failed here, with one release more."""
+        others = tuple(entry for entry in self.state.refused if entry.release != digest)
+        return (*others, self._refuse(digest, problem))[-MAX_REMEMBERED:]
 
-    def _release_path(self, digest: str) -> Path:
-        return self._releases / (digest + ".json")
-
-    def _load(self) -> SlotState:
-        for name in (STATE, _PREVIOUS):
-            state = _read_checked(self._folder / name)
-            if state is not None:
-                return state
-            if (self._folder / name).exists():
-                _log.warning("%s is damaged, looking further", self._folder / name)
-        return SlotState()
-
-
-def _read_checked(path: Path) -> Optional[SlotState]:
-    try:
-        checksum, _, body = path.read_bytes().partition(b"\n")
-        if hashlib.sha256(body).hexdigest().encode("ascii") != checksum:
-            return None
-        return decode(SlotState, body)
-    except (OSError, ContractError):
+    def refusal(self, digest: str, manifest: ReleaseManifest) -> Optional[Problem]:
+        """Return why a release is not tried again, if so: it failed here, or its model did in its rollout."""
+        model = (manifest.rollout.id, manifest.blobs["model"].sha256)
+        for entry in self.state.refused:
+            if entry.release == digest or (entry.rollout, entry.model) == model:
+                return entry.problem
         return None
 
+    def _refuse(self, digest: str, problem: Problem) -> Refused:
+        try:
+            manifest = self.release(digest)
+        except StorageError:
+            return Refused(digest, problem)
+        return Refused(digest, problem, manifest.rollout.id, manifest.blobs["model"].sha256)
 
-def _hash_file(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        for block in iter(lambda: file.read(64 * 1024), b""):
-            digest.update(block)
-    return digest.hexdigest()
+    def _without_dangling(self) -> SlotState:
+        """Return the state without pointers that lead nowhere; the active one is for others to mend."""
+        state = self.state
+        return replace(
+            state,
+            last_known_good=self._if_there(state.last_known_good),
+            factory=self._if_there(state.factory),
+            candidate=self._if_there(state.candidate, with_files=False),
+        )
 
+    def _if_there(self, place: Optional[P], with_files: bool = True) -> Optional[P]:
+        return place if place is not None and self.is_there(place.release, with_files) else None
 
-def _sweep(folder: Path, is_needed: Callable[[Path], bool]) -> None:
-    removed = [path for path in folder.iterdir() if not is_needed(path)]
-    for path in removed:
-        path.unlink()
-    if removed:
-        sync_folder(folder)
+    def _find_all(self) -> List[Found]:
+        try:
+            found = [self._find(digest) for digest in self._digests()]
+        except OSError as error:
+            raise explain(error, self._folder) from error
+        return [release for release in found if release is not None]
+
+    def _find(self, digest: str) -> Optional[Found]:
+        try:
+            envelope = self.envelope(digest)
+            manifest = envelope.open(ReleaseManifest)
+            is_whole = all(self.has_blob(blob) for blob in manifest.blobs.values())
+        except (ContractError, StorageError) as error:
+            _log.warning("release %s is left out: %s", digest, error)
+            return None
+        return Found(digest, manifest, tuple(entry.keyid for entry in envelope.signatures), is_whole)

@@ -1,15 +1,16 @@
 """Puts the files of a release together from chunks that arrive in any order, twice, or damaged."""
 
+import contextlib
 import hashlib
-import os
-from typing import Dict, List, NamedTuple, Optional, Set, Tuple
+from typing import Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
 
 from contract.chunks import chunk_length, split_index
 from contract.errors import ContractError
 from contract.manifest import BlobRef, ReleaseManifest
 from contract.messages import ChunkNeed
-from edge_agent.errors import TransferError
-from edge_agent.files import explain, move_whole
+from edge_agent.disk import Part
+from edge_agent.errors import StorageError, TransferError
+from edge_agent.files import DISK_FULL, explain, is_lost, move_whole
 from edge_agent.updates.slots import Slots
 
 _SYNC_EVERY_BYTES = 1024 * 1024
@@ -22,24 +23,27 @@ class Wanted(NamedTuple):
     number: Optional[int]
 
 
-class _Part:
-    """One blob on its way in: its index, which chunks are on disk, the open file."""
+class _Incoming:
+    """One blob on its way in: its index, which chunks are on disk, the file that they fill."""
 
     def __init__(self, blob: BlobRef, slots: Slots) -> None:
         self.blob = blob
         self.missing: Optional[Set[int]] = None
         self._hashes: List[bytes] = []
+        self._disk = slots.disk
         self._path = slots.part_path(blob)
         self._target = slots.blob_path(blob)
-        self._descriptor = -1
+        self._part: Optional[Part] = None
         self._unsynced_bytes = 0
 
     @property
     def left_bytes(self) -> int:
-        """Bytes that are still to come."""
+        """Bytes that are still to come; only the last chunk may be shorter than the others."""
         if self.missing is None:
             return self.blob.size
-        return sum(chunk_length(self.blob.size, self.blob.chunk_bytes, number) for number in self.missing)
+        last = self.blob.chunks - 1
+        short = self.blob.chunks * self.blob.chunk_bytes - self.blob.size if last in self.missing else 0
+        return len(self.missing) * self.blob.chunk_bytes - short
 
     def take_index(self, index: bytes) -> None:
         """Accept the index, then look which chunks an earlier attempt has left on disk."""
@@ -47,11 +51,17 @@ class _Part:
             raise TransferError("index_damaged", f"index of {self.blob.id} has another hash")
         self._hashes = split_index(index, self.blob.size, self.blob.chunk_bytes)
         try:
-            self._descriptor = os.open(str(self._path), os.O_RDWR | os.O_CREAT, 0o600)
-            os.ftruncate(self._descriptor, self.blob.size)
-            os.posix_fallocate(self._descriptor, 0, self.blob.size)
-            self.missing = {number for number in range(self.blob.chunks) if not self._is_on_disk(number)}
+            is_new = self._disk.size(self._path) is None
+            self._part = part = self._disk.open_part(self._path, self.blob.size)
+            # Without its name, no chunk in it would survive a power cut.
+            self._disk.sync_folder(self._path.parent)
+            numbers = range(self.blob.chunks)
+            self.missing = {number for number in numbers if is_new or not self._is_in(part, number)}
         except OSError as error:
+            # One that cannot be opened now may hold good chunks; one that cannot be read does not.
+            if is_lost(error):
+                self.discard()
+            self.close()
             raise explain(error, self._path) from error
 
     def take_chunk(self, number: int, payload: bytes) -> bool:
@@ -61,40 +71,53 @@ class _Part:
             raise TransferError("chunk_length", f"chunk {number} has {len(payload)} bytes, not {expected}")
         if hashlib.sha256(payload).digest() != self._hashes[number]:
             raise TransferError("chunk_damaged", f"chunk {number} of {self.blob.id} has another hash")
-        if self.missing is None or number not in self.missing:
+        if self._part is None or self.missing is None or number not in self.missing:
             return False
         try:
-            os.pwrite(self._descriptor, payload, number * self.blob.chunk_bytes)
+            self._part.pwrite(payload, number * self.blob.chunk_bytes)
             self._unsynced_bytes += len(payload)
             if self._unsynced_bytes >= _SYNC_EVERY_BYTES:
-                os.fdatasync(self._descriptor)
+                self._part.sync_data()
                 self._unsynced_bytes = 0
         except OSError as error:
+            self.discard()
             raise explain(error, self._path) from error
         self.missing.discard(number)
         return True
 
     def finish(self) -> None:
         """Check the whole file and give it its name."""
+        assert self._part is not None
         try:
-            os.fsync(self._descriptor)
+            self._part.sync()
             self.close()
-            if hashlib.sha256(self._path.read_bytes()).hexdigest() != self.blob.sha256:
-                self._path.unlink()
-                raise TransferError("blob_damaged", f"file {self.blob.id} has another hash")
-            move_whole(self._path, self._target)
+            is_good = self._disk.hash_file(self._path) == self.blob.sha256
+            if is_good:
+                move_whole(self._path, self._target, self._disk)
         except OSError as error:
+            self.discard()
             raise explain(error, self._path) from error
+        if not is_good:
+            self.discard()
+            raise TransferError("blob_damaged", f"file {self.blob.id} has another hash")
 
     def close(self) -> None:
         """Close the file; what is on disk stays for the next attempt."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        self.missing = None
+        if self._part is not None:
+            self._part.close()
+            self._part = None
 
-    def _is_on_disk(self, number: int) -> bool:
+    def discard(self) -> None:
+        """Trust nothing of it: after a failed sync nobody knows what is on disk, whatever reads back."""
+        self.close()
+        for path in (self._path, self._target):
+            with contextlib.suppress(OSError):
+                self._disk.remove(path)
+
+    def _is_in(self, part: Part, number: int) -> bool:
         length = chunk_length(self.blob.size, self.blob.chunk_bytes, number)
-        data = os.pread(self._descriptor, length, number * self.blob.chunk_bytes)
+        data = part.pread(length, number * self.blob.chunk_bytes)
         return hashlib.sha256(data).digest() == self._hashes[number]
 
 
@@ -106,11 +129,12 @@ class Transfer:
     """
 
     def __init__(self, manifest: ReleaseManifest, slots: Slots, window_bytes: int) -> None:
+        self._slots = slots
         self._window_bytes = window_bytes
         blobs = {blob.id: blob for blob in manifest.blobs.values()}
         self._total_bytes = sum(blob.size for blob in blobs.values())
-        self._parts: Dict[str, _Part] = {
-            blob.id: _Part(blob, slots) for blob in blobs.values() if not slots.has_blob(blob)
+        self._parts: Dict[str, _Incoming] = {
+            blob.id: _Incoming(blob, slots) for blob in blobs.values() if not slots.has_blob(blob)
         }
         self.refused = 0
         self.received_bytes = 0
@@ -142,10 +166,10 @@ class Transfer:
                 room -= part.blob.chunk_bytes
         return tuple(found)
 
-    def needs(self) -> Tuple[ChunkNeed, ...]:
-        """Return what to ask the publisher for when the broker does not have it."""
+    def needs(self, items: Iterable[Wanted]) -> Tuple[ChunkNeed, ...]:
+        """Return what to tell the publisher when the broker does not have these."""
         numbers: Dict[str, List[int]] = {}
-        for item in self.wanted():
+        for item in items:
             numbers.setdefault(item.blob_id, []).extend([] if item.number is None else [item.number])
         return tuple(
             ChunkNeed(blob_id, index=not missing, missing=ChunkNeed.pack(tuple(missing)))
@@ -156,7 +180,8 @@ class Transfer:
         """Take what has arrived; False if it was of no use.
 
         Raises:
-            StorageError: the disk refuses; what is there stays for the next attempt.
+            StorageError: the disk refuses. What is there stays for the next attempt, unless the disk is full
+                or nobody knows what is there.
             TransferError: a whole file is wrong although each of its chunks was right.
         """
         part = self._parts.get(blob_id)
@@ -164,13 +189,15 @@ class Transfer:
             return False
         try:
             useful = self._take_into(part, number, payload)
-        except (TransferError, ContractError):
-            self.refused += 1
-            return False
-        self.received_bytes += len(payload)
-        if not part.missing and part.missing is not None:
-            del self._parts[blob_id]
-            part.finish()
+            if part.missing is not None and not part.missing:
+                del self._parts[blob_id]
+                part.finish()
+        except StorageError as error:
+            if error.code == DISK_FULL:
+                # What else lies on this disk, the outbox above all, must go on.
+                self.close()
+                self._slots.discard_parts()
+            raise
         return useful
 
     def close(self) -> None:
@@ -178,8 +205,14 @@ class Transfer:
         for part in self._parts.values():
             part.close()
 
-    def _take_into(self, part: _Part, number: Optional[int], payload: bytes) -> bool:
-        if number is None:
-            part.take_index(payload)
-            return True
-        return part.take_chunk(number, payload)
+    def _take_into(self, part: _Incoming, number: Optional[int], payload: bytes) -> bool:
+        try:
+            if number is None:
+                part.take_index(payload)
+            elif not part.take_chunk(number, payload):
+                return False
+        except (TransferError, ContractError):
+            self.refused += 1
+            return False
+        self.received_bytes += len(payload)
+        return True

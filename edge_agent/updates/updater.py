@@ -5,49 +5,38 @@ downloading -> verifying -> testing -> trial -> active; failed and rolled_back s
 """
 
 import contextlib
-import hashlib
 import logging
-import os
-import random
 from dataclasses import replace
 from pathlib import Path
-from typing import Callable, Optional
+from typing import Callable, Optional, Tuple
 
 from contract.manifest import ReleaseManifest
 from contract.messages import GoldenResult, Problem
+from contract.rings import share
 from contract.stamps import parse_time
-from contract.trust import Root
 from edge_agent.clock import Clock
 from edge_agent.config import AgentConfig
-from edge_agent.errors import AgentError, ModelError, StorageError, TrustError
-from edge_agent.events import MessageArrived, WorkerFailed, WorkerReady, WorkerTested
-from edge_agent.files import explain
-from edge_agent.inference.host import SHARED
-from edge_agent.inference.predictor import Predictor, Serving
-from edge_agent.inference.runnable_model import RunnableModel
-from edge_agent.inference.workers import ModelFiles, Worker
+from edge_agent.errors import AgentError, ModelError, StorageError
+from edge_agent.events import MessageArrived, WorkerAnswered, WorkerFailed, WorkerReady, WorkerTested
+from edge_agent.inference.predictor import Predictor
+from edge_agent.updates.acceptance import Acceptance, Order, Outcome
+from edge_agent.updates.choice import commit, leave_revoked
 from edge_agent.updates.downloader import Downloader
+from edge_agent.updates.hold import LOCK, UPDATE_LOCKED, Hold
+from edge_agent.updates.release_orders import Orders
 from edge_agent.updates.reporter import Reporter
+from edge_agent.updates.retry import Retry, is_temporary, pause_after_s, uses_no_attempt
 from edge_agent.updates.runnable import choose_runnable
-from edge_agent.updates.slots import Candidate, Slot, Slots
-from edge_agent.updates.verify import Scope, Seen, VerifiedRelease, verify_release
+from edge_agent.updates.slot_state import forget_signed
+from edge_agent.updates.slots import Slots
+from edge_agent.updates.store import BLOB_DAMAGED
+from edge_agent.updates.trial import Trial
+from edge_agent.updates.trust import Trust
+from edge_agent.updates.tryout import StartWorker, Tryout
 
 _log = logging.getLogger(__name__)
 _MAX_ATTEMPTS = 3
-_RETRY_S = 10.0
-_RETRY_WITHOUT_EDGETPU_S = 300.0
-# Said of the candidate, but not its fault: it waits until the Edge TPU is there. An old runtime is its fault.
-_NOT_THE_MODEL = (
-    "edgetpu_absent",
-    "edgetpu_dead",
-    "edgetpu_library_missing",
-    "edgetpu_no_driver",
-    "edgetpu_no_right",
-    "edgetpu_owned",
-    "edgetpu_refused",
-)
-
-StartWorker = Callable[[ModelFiles], Worker]
+_REVOKED = Problem("revoked", "a release that answered, or was about to, has been revoked", "push another")
 
 
 class Updater:
@@ -57,65 +46,66 @@ class Updater:
         self,
         config: AgentConfig,
         *,
-        root: Root,
+        trust: Trust,
         slots: Slots,
         clock: Clock,
         downloader: Downloader,
         reporter: Reporter,
         predictor: Predictor,
         start_worker: StartWorker,
+        exchange: Callable[[], None],
     ) -> None:
+        """Prepare; `exchange` has the release that is active now answer in place of the one that was."""
         self._config = config
-        self._root = root
+        self._trust = trust
         self._slots = slots
         self._clock = clock
         self._downloader = downloader
         self._reporter = reporter
-        self._predictor = predictor
-        self._start_worker = start_worker
-        self._has_own = False
+        self._exchange = exchange
+        acceptance = Acceptance(config, trust=trust, slots=slots, clock=clock)
+        self._orders = Orders(acceptance, reporter, clock, self._obey)
+        self._hold = Hold(config.update, Path(config.state_dir) / LOCK, clock)
+        self._retry = Retry()
+        self._tryout = Tryout(clock=clock, predictor=predictor, start_worker=start_worker)
         self._manifest: Optional[ReleaseManifest] = None
-        self._runnable: Optional[RunnableModel] = None
-        self._worker: Optional[Worker] = None
-        self._ready: Optional[WorkerReady] = None
-        self._before: Optional[Serving] = None
         self._start_at_s: Optional[float] = None
-        self._soak_until_s: Optional[float] = None
+        self._waiting_step: Optional[Callable[[], None]] = None
 
     def resume(self) -> None:
-        """Go on with what a restart interrupted; chunks that are on disk are not fetched again."""
+        """Go on with what is on its way in; chunks that are on disk are not fetched again."""
+        # The power may have gone just before either was done.
+        self.root_changed()
+        self._leave_revoked()
         candidate = self._slots.state.candidate
-        if candidate is not None:
+        if candidate is not None and not self._tryout.is_under_way:
             # It may have a time to wait for; one that is damaged is dealt with when it begins.
             with contextlib.suppress(StorageError):
                 self._manifest = self._slots.release(candidate.release)
-            self._start_at_s = self._clock.monotonic_s()
+            self._start_at_s = self._clock.monotonic_s() + pause_after_s(candidate.attempts)
 
     def connected(self) -> None:
-        """A new connection: it is heard again whether this device has a release of its own."""
-        self._has_own = False
+        """A new connection: orders are heard again, chunks are asked for again."""
+        self._orders.connected()
         self._downloader.reconnected()
 
     def desired(self, message: MessageArrived, is_own: bool) -> None:
-        """Take a signed release. It is acknowledged when it is on disk, or refused for good.
+        """Take a signed release, or hear that there is none any more; `is_own` if on the own topic."""
+        self._orders.hear(message, is_own)
 
-        Args:
-            message: the envelope; an empty one means that there is none any more.
-            is_own: it came on this device's own topic, which overrides the channel's.
-        """
-        if is_own:
-            self._has_own = bool(message.payload)
-        if message.payload and (is_own or not self._has_own):
-            try:
-                self._accept(message.payload)
-            except TrustError as error:
-                _log.warning("release refused: %s: %s", error.code, error.message)
-                self._reporter.refused(error.problem())
-            except StorageError as error:
-                _log.error("release not stored: %s", error.message)
-                self._reporter.refused(error.problem())
-                return
-        message.acknowledge()
+    def root_changed(self) -> None:
+        """Another root of trust is in force: forget what keys said that it does not name, and sent."""
+        state = self._slots.state
+        if self._trust.counts_still(state.signed_by):
+            return
+        if state.candidate is not None:
+            self._drop_candidate()
+            what = "the keys that signed the release are no longer trusted"
+            self._reporter.refused(Problem("signature", what, "push it again"))
+        try:
+            self._slots.save(forget_signed(state))
+        except StorageError as error:
+            _log.error("what replaced keys said is forgotten at the next start: %s", error.message)
 
     def chunk(self, message: MessageArrived) -> None:
         """Take an index or a chunk; a foreign one is left."""
@@ -128,82 +118,110 @@ class Updater:
 
     def ready(self, event: WorkerReady) -> bool:
         """The candidate's worker has loaded it. False if it is not ours."""
-        if not self._is_candidate(event.worker):
+        if not self._tryout.owns(event.worker):
             return False
-        self._ready = event
-        self._guarded(self._test)
+        self._guarded(lambda: self._test(event))
         return True
 
     def tested(self, event: WorkerTested) -> None:
         """The candidate has run its golden samples."""
-        if self._is_candidate(event.worker):
+        if self._tryout.owns(event.worker):
             self._guarded(lambda: self._judge(event.result))
+
+    def answered(self, event: WorkerAnswered) -> None:
+        """Look at an answer before the predictor passes it on: it says how a model does."""
+        problem = self._tryout.answered(event)
+        if problem is not None:
+            self._fail(problem)
 
     def failed(self, event: WorkerFailed) -> bool:
         """A worker is gone. True if it was the candidate's: that is refused, or rolled back if it served.
 
         If the Edge TPU or another model on it is to blame, the candidate is tried again later.
         """
-        if self._before is not None and self._before.worker.number == event.worker:
-            self._before = None
-        if not self._is_candidate(event.worker):
+        trial = self._tryout.trial
+        if not self._tryout.lost(event.worker):
             return False
-        self._worker = None
-        if event.problem.code == SHARED:
-            self._put_off(event.problem, _RETRY_S)
-        elif event.problem.code in _NOT_THE_MODEL:
-            self._guarded(self._uncount_attempt)
-            self._put_off(event.problem, _RETRY_WITHOUT_EDGETPU_S)
+        if is_temporary(event.problem):
+            self._guarded(lambda: self._put_off(event.problem))
+        elif trial is not None and trial.tolerates_failure():
+            self._guarded(self._tryout.restart)
         else:
             self._fail(event.problem)
         return True
 
+    def problems(self) -> Tuple[Problem, ...]:
+        """Return what keeps a release from getting in now."""
+        is_locked = self._waiting_step is not None and self._hold.is_locked()
+        return (*self._downloader.problems(), *((UPDATE_LOCKED,) if is_locked else ()))
+
     def tick(self) -> None:
-        """Do what time demands: begin, ask again, end the soak."""
+        """Do what time demands: begin, ask again, go on after a lock, look at the trial, end it."""
         now_s = self._clock.monotonic_s()
-        if self._start_at_s is not None and now_s >= self._start_at_s and self._is_due():
+        may_fetch = self._hold.may_fetch()
+        self._orders.tick()
+        if self._start_at_s is not None and now_s >= self._start_at_s and self._is_due() and may_fetch:
             self._start_at_s = None
             self._guarded(self._begin)
-        if self._soak_until_s is not None and now_s >= self._soak_until_s:
-            # If the disk refuses, the trial goes on and is committed later.
-            self._soak_until_s = now_s + _RETRY_S
-            self._guarded(self._commit)
-        self._downloader.tick()
+        if self._waiting_step is not None and self._hold.may_switch():
+            step, self._waiting_step = self._waiting_step, None
+            self._guarded(step)
+        self._watch()
+        if may_fetch:
+            self._downloader.tick()
+        else:
+            self._downloader.pause()
 
-    def _accept(self, envelope: bytes) -> None:
-        release = verify_release(envelope, self._root, self._scope(), self._seen(), self._clock.now_s())
-        state = self._slots.state
-        known = (
-            state.active.release if state.active else "",
-            state.candidate.release if state.candidate else "",
-        )
-        if release.digest in known:
+    def _obey(self, order: Order) -> None:
+        """Act on an order that is on disk."""
+        manifest = order.release.manifest
+        if order.outcome is Outcome.REPEATED:
             self._reporter.send()
-            return
-        refusal = self._slots.refusal(release.digest)
-        if refusal is not None:
-            self._reporter.refused(refusal)
-            return
-        self._drop_candidate()
-        self._slots.keep_release(release.digest, envelope)
-        mine = _is_in_percent(release.manifest, self._config.device)
-        self._slots.save(
-            replace(
-                state,
-                candidate=Candidate(release.digest) if mine else None,
-                sequence_high=release.manifest.sequence,
-                release_high=release.digest,
-                time_floor_s=max(state.time_floor_s, parse_time(release.manifest.issued)),
-            )
-        )
-        if mine:
-            self._manifest = release.manifest
-            self._start_at_s = self._clock.monotonic_s() + _jitter_s(release, self._config.device)
+        elif order.outcome is Outcome.ADOPTED:
+            self._drop_candidate()
+            self._reporter.adopted(manifest)
+        elif order.outcome is Outcome.CONTINUED:
+            self._manifest = manifest
+            self._reporter.follows(manifest)
+        elif order.outcome is Outcome.FAILED_BEFORE:
+            assert order.problem is not None
+            self._drop_candidate()
+            self._reporter.refused(order.problem, manifest)
+        elif order.outcome is Outcome.TAKEN:
+            self._drop_candidate()
+            self._manifest = manifest
+            self._retry.reset()
+            jitter_s = share(order.release.digest, self._config.device) * manifest.rollout.spread_s
+            self._start_at_s = self._clock.monotonic_s() + jitter_s
+        self._leave_revoked()
+        if order.outcome not in (Outcome.REPEATED, Outcome.NOT_OURS):
+            self._slots.collect_garbage()
             self.tick()
+
+    def _leave_revoked(self) -> None:
+        """What has been revoked answers nobody any more."""
+        state = self._slots.state
+        left = leave_revoked(self._slots, self._clock.stamp())
+        if left == state:
+            return
+        try:
+            self._slots.save(left)
+        except StorageError as error:
+            _log.error("what is revoked gives way at the next order or start: %s", error.message)
+            return
+        if left.candidate != state.candidate:
+            self._drop_candidate()
+            self._reporter.rolled_back(_REVOKED)
+        if left.active != state.active:
+            # A candidate on trial goes on; if it is rolled back, the release that is active now is loaded.
+            self._tryout.forget_before()
+            self._reporter.rolled_back(_REVOKED)
+            if self._tryout.trial is None:
+                self._exchange()
 
     def _begin(self) -> None:
         candidate = self._slots.state.candidate
-        if candidate is None or self._worker is not None:
+        if candidate is None or self._tryout.is_under_way:
             return
         try:
             self._manifest = manifest = self._slots.release(candidate.release)
@@ -213,100 +231,82 @@ class Updater:
             raise
         if candidate.attempts >= _MAX_ATTEMPTS:
             raise ModelError("too_many_attempts", f"given up after {candidate.attempts} attempts")
-        self._require_space(manifest)
+        self._downloader.require_space(manifest)
         self._reporter.begin(manifest)
         self._downloader.begin(manifest)
         self._after_download()
 
     def _after_download(self) -> None:
-        if self._downloader.is_complete and self._worker is None and self._manifest is not None:
-            self._guarded(self._load)
+        if self._downloader.is_complete:
+            self._downloader.end()
+            self._when_free(self._load)
+            if self._waiting_step is not None:
+                self._reporter.arrived()
+
+    def _when_free(self, step: Callable[[], None]) -> None:
+        """Take a step as soon as nothing holds it back, at best now."""
+        self._waiting_step = step
+        self.tick()
 
     def _load(self) -> None:
-        self._downloader.end()
         self._reporter.phase("verifying")
-        self._runnable = choose_runnable(self._slots, self._require_manifest(), self._config.edgetpu)
-        candidate = self._slots.state.candidate
-        if candidate is not None:
-            # Counted before it is tried: a model that takes the whole board down must not be tried for ever.
-            self._slots.save(
-                replace(self._slots.state, candidate=replace(candidate, attempts=candidate.attempts + 1))
-            )
-        self._worker = self._start_worker(self._runnable.files)
+        manifest = self._require_manifest()
+        runnable = choose_runnable(self._slots, manifest, self._config.edgetpu)
+        # Counted before it is tried: a model that takes the whole board down must not be tried for ever.
+        self._count_attempt(+1)
+        self._tryout.load(manifest, runnable)
 
-    def _test(self) -> None:
-        manifest, ready = self._require_manifest(), self._ready
-        if ready is None or self._worker is None:
+    def _test(self, event: WorkerReady) -> None:
+        if self._tryout.trial is not None:
+            self._tryout.go_on(event)
             return
-        wanted = tuple((spec.shape, spec.dtype) for spec in manifest.model.inputs + manifest.model.outputs)
-        found = tuple((spec.shape, spec.dtype) for spec in ready.inputs + ready.outputs)
-        if wanted != found:
-            raise ModelError("signature_mismatch", f"model takes and gives {found}, not {wanted}")
+        self._tryout.test(event)
         self._reporter.phase("testing")
-        self._worker.test(self._slots.blob_path(manifest.blobs["golden"]), manifest.selftest.timeout_s)
 
     def _judge(self, result: GoldenResult) -> None:
         self._reporter.golden = result
-        gates = self._require_manifest().selftest
-        for good, what in (
-            (result.top1_agreement >= gates.min_top1, f"top-1 agreement {result.top1_agreement}"),
-            (result.max_lsb <= gates.max_lsb, f"largest difference {result.max_lsb} LSB"),
-            (result.p95_ms <= gates.p95_ms, f"p95 latency {result.p95_ms} ms"),
-        ):
-            if not good:
-                raise ModelError("selftest", f"golden samples: {what} is beyond the gate")
-        self._switch()
+        self._tryout.judge(result)
+        self._when_free(self._switch)
 
     def _switch(self) -> None:
-        manifest = self._require_manifest()
-        assert self._worker is not None and self._ready is not None and self._runnable is not None
+        self._tryout.switch()
         self._reporter.phase("trial")
-        self._before = self._predictor.switch(Serving(self._worker, self._ready, self._runnable))
-        self._soak_until_s = self._clock.monotonic_s() + manifest.rollout.soak_s
         self.tick()
 
-    def _commit(self) -> None:
-        state, manifest = self._slots.state, self._require_manifest()
-        if state.candidate is None:
+    def _watch(self) -> None:
+        """Look at the trial; end it when it is over."""
+        problem = self._tryout.weigh()
+        if problem is not None:
+            self._fail(problem)
+        elif self._tryout.trial is not None and self._tryout.is_over():
+            self._commit(self._tryout.trial)
+
+    def _commit(self, trial: Trial) -> None:
+        try:
+            self._slots.save(commit(self._slots.state, self._require_manifest(), self._clock.stamp()))
+        except StorageError as error:
+            # It goes on answering, and is committed later.
+            _log.error("release not committed: %s", error.message)
+            trial.until_s = self._clock.monotonic_s() + self._retry.next_pause_s()
             return
-        self._slots.save(
-            replace(
-                state,
-                active=Slot(state.candidate.release, self._clock.stamp()),
-                last_known_good=state.active,
-                candidate=None,
-                security_floor=max(state.security_floor, manifest.model.security_floor),
-            )
-        )
-        if self._before is not None:
-            self._predictor.retire(self._before.worker)
-        self._worker = self._ready = self._before = self._manifest = self._soak_until_s = None
+        self._tryout.succeed()
+        self._manifest = None
+        self._retry.reset()
+        # A revoked release may have answered until now, for want of another.
+        self._leave_revoked()
         self._slots.collect_garbage()
         self._reporter.phase("active")
 
     def _drop_candidate(self) -> None:
         """Stop what is under way; files stay, a release that follows may share them."""
         self._downloader.end()
-        if self._is_on_trial():
-            self._serve_as_before()
-        if self._worker is not None:
-            self._predictor.retire(self._worker)
-        self._worker = self._ready = self._before = self._manifest = None
-        self._start_at_s = self._soak_until_s = None
-
-    def _serve_as_before(self) -> None:
-        if self._before is not None or self._slots.state.active is None:
-            self._predictor.switch(self._before)
-        elif self._predictor.serving is not None:
-            # The one before is gone too; the resident starts it again.
-            self._predictor.suspend()
-
-    def _is_on_trial(self) -> bool:
-        return self._soak_until_s is not None
+        self._tryout.stop(has_active=self._slots.state.active is not None)
+        self._manifest = None
+        self._start_at_s = self._waiting_step = None
 
     def _fail(self, problem: Problem) -> None:
         _log.error("release failed: %s: %s", problem.code, problem.message)
-        was_serving = self._is_on_trial()
+        was_serving = self._tryout.trial is not None
         self._drop_candidate()
         self._reporter.error = problem
         try:
@@ -316,22 +316,26 @@ class Updater:
             _log.error("cannot clean up: %s", error)
         self._reporter.phase("rolled_back" if was_serving else "failed")
 
-    def _put_off(self, problem: Problem, pause_s: float) -> None:
+    def _put_off(self, problem: Problem) -> None:
+        """What the candidate needs is not there, or was taken from it: it is loaded again later."""
+        manifest = self._manifest
         self._drop_candidate()
-        self._try_later(problem, pause_s)
+        self._manifest = manifest
+        if uses_no_attempt(problem):
+            self._guarded(lambda: self._count_attempt(-1))
+        self._try_later(problem)
 
-    def _uncount_attempt(self) -> None:
+    def _count_attempt(self, change: int) -> None:
         candidate = self._slots.state.candidate
         if candidate is not None:
-            fewer = replace(candidate, attempts=max(0, candidate.attempts - 1))
-            self._slots.save(replace(self._slots.state, candidate=fewer))
+            counted = replace(candidate, attempts=max(0, candidate.attempts + change))
+            self._slots.save(replace(self._slots.state, candidate=counted))
 
-    def _try_later(self, problem: Problem, pause_s: float = _RETRY_S) -> None:
+    def _try_later(self, problem: Problem) -> None:
         _log.warning("release delayed: %s: %s", problem.code, problem.message)
         self._downloader.end()
-        self._reporter.error = problem
-        self._reporter.send()
-        self._start_at_s = self._clock.monotonic_s() + pause_s * random.uniform(0.5, 1.5)
+        self._reporter.delayed(problem)
+        self._start_at_s = self._clock.monotonic_s() + self._retry.next_pause_s(problem)
 
     def _guarded(self, step: Callable[[], object]) -> None:
         """Take a step. What the disk refuses is tried later, whatever else goes wrong ends the release."""
@@ -340,23 +344,18 @@ class Updater:
         except StorageError as error:
             self._try_later(error.problem())
         except AgentError as error:
-            self._fail(error.problem())
+            problem = error.problem()
+            if problem.code == BLOB_DAMAGED:
+                self._fetch_again(problem)
+            elif is_temporary(problem):
+                self._put_off(problem)
+            else:
+                self._fail(problem)
 
-    def _require_space(self, manifest: ReleaseManifest) -> None:
-        if manifest.total_bytes > self._config.update.max_release_bytes:
-            raise ModelError("too_large", f"release has {manifest.total_bytes} bytes")
-        try:
-            disk = os.statvfs(self._config.state_dir)
-        except OSError as error:
-            raise explain(error, Path(self._config.state_dir)) from error
-        free_bytes = disk.f_bavail * disk.f_frsize
-        needed_bytes = 2 * manifest.total_bytes + self._config.update.reserve_bytes
-        if free_bytes < needed_bytes:
-            raise StorageError(
-                "disk_full",
-                f"{self._config.state_dir} has {free_bytes} bytes free, {needed_bytes} needed",
-                "free some space on the board",
-            )
+    def _fetch_again(self, problem: Problem) -> None:
+        """A whole file is wrong though each of its chunks was right: the disk, or who cut it."""
+        self._guarded(lambda: self._count_attempt(+1))
+        self._try_later(problem)
 
     def _is_due(self) -> bool:
         not_before = self._manifest.rollout.not_before if self._manifest else None
@@ -364,30 +363,6 @@ class Updater:
             return True
         return self._clock.now_s() >= parse_time(not_before)
 
-    def _is_candidate(self, worker: int) -> bool:
-        return self._worker is not None and self._worker.number == worker
-
     def _require_manifest(self) -> ReleaseManifest:
         assert self._manifest is not None, "a step of a release without a release"
         return self._manifest
-
-    def _scope(self) -> Scope:
-        return Scope(self._config.device, self._config.channel, self._config.hardware)
-
-    def _seen(self) -> Seen:
-        state = self._slots.state
-        return Seen(state.sequence_high, state.release_high, state.security_floor, state.time_floor_s)
-
-
-def _share(salt: str, device: str) -> float:
-    """Return where a device stands between 0 and 1; evenly spread, other for every salt."""
-    digest = hashlib.sha256(f"{salt}\0{device}".encode()).digest()
-    return int.from_bytes(digest[:4], "big") / 2**32
-
-
-def _is_in_percent(manifest: ReleaseManifest, device: str) -> bool:
-    return _share(manifest.rollout.salt, device) * 100 < manifest.rollout.percent
-
-
-def _jitter_s(release: VerifiedRelease, device: str) -> float:
-    return _share(release.digest, device) * release.manifest.rollout.spread_s

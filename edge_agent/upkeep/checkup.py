@@ -13,6 +13,7 @@ _LOOK_EVERY_S = 1.0
 # So long after the last drop the outbox still counts as dropping.
 _DROPPING_S = 60.0
 _MAX_MESSAGE = 1000
+_STALE = "its release has expired, or the newest that was heard of releases"
 _CLOCK = Problem("clock_not_set", "the clock is from before this program", "sudo timedatectl set-ntp true")
 _RESET = Problem(
     "outbox_reset", "the outbox was damaged; what waited in it is lost", "see *.corrupt in state_dir"
@@ -31,7 +32,7 @@ class Facts:
         was_outbox_reset: whether a damaged outbox was set aside at the start.
         not_ready: why no model answers, "" if one does.
         refused: why the last release was refused, by the model's name on this device.
-        stale: the models whose release has expired, by their names on this device.
+        stale: the models whose release, or what is known of newer ones, has expired, by their names here.
         others: what other rooms say is wrong.
     """
 
@@ -94,7 +95,7 @@ class Checkup:
                 continue
             yield Problem("release_refused", f"{_name(lane)}: {refused.message[:900]}", refused.hint)
         for lane in facts.stale:
-            yield Problem("release_stale", f"{_name(lane)}: its release has expired", "push it anew")
+            yield Problem("release_stale", f"{_name(lane)}: {_STALE}", "push it anew, run deploy keep")
 
     def _is_dropping(self, dropped_total: int, now_s: float) -> bool:
         if self._dropped_total < 0:

@@ -133,7 +133,11 @@ class Operations:
             not_ready="" if is_loading else self._why_not_ready() or "",
             refused=self._refused(),
             stale=tuple(name for name, lane in self._lanes.items() if lane.reporter.check_expiry()),
-            others=(*self._source_problems(), *(each for lane in lanes for each in lane.problems())),
+            others=(
+                *self._link.problems(),
+                *self._source_problems(),
+                *(each for lane in lanes for each in lane.problems()),
+            ),
         )
 
     def _refused(self) -> Dict[str, Problem]:

@@ -31,9 +31,7 @@ class Fleet:
 
     def push(self, bundle: str) -> dict[str, Any]:
         """Sign a bundle, push it to every agent, wait until each of them runs it."""
-        return call(
-            "deploy", "push", bundle, "--all", "--fleet", self.keys, "--broker", self.broker, "--wait"
-        )
+        return call("deploy", "push", bundle, "--all", "--yes", "--fleet", self.keys, "--broker", self.broker)
 
     def collect(self, answered: int) -> dict[str, Any]:
         """Give the last predictions time to arrive, stop the collector, return its counts."""

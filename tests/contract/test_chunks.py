@@ -32,7 +32,14 @@ def test_a_chunk_out_of_range_is_refused(number: int) -> None:
 
 
 def test_every_allowed_blob_fits_the_number_of_chunks() -> None:
-    """16 KiB while 512 of them suffice, 64 KiB beyond."""
-    assert chunks.choose_chunk_bytes(8 * 1024 * 1024) == 16 * 1024
+    """16 KiB for a small blob, 64 KiB for a large one."""
+    assert chunks.choose_chunk_bytes(chunks.LARGE_BLOB_BYTES - 1) == 16 * 1024
+    assert chunks.choose_chunk_bytes(chunks.LARGE_BLOB_BYTES) == 64 * 1024
     for size in (1, 8 * 1024 * 1024, 8 * 1024 * 1024 + 1, chunks.MAX_BLOB_BYTES):
         assert chunks.count_chunks(size, chunks.choose_chunk_bytes(size)) <= chunks.MAX_CHUNKS
+
+
+@pytest.mark.parametrize("room, expected", [(70_000, 65536), (65_535, 32768), (9000, 8192), (300, 256)])
+def test_a_chunk_fits_into_what_the_broker_takes(room: int, expected: int) -> None:
+    """The largest power of two that it takes."""
+    assert chunks.choose_chunk_bytes(4 * 1024 * 1024, room) == expected

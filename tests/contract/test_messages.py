@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from contract import artifacts, envelope, learning, manifest, messages, telemetry, trust
+from contract import artifacts, envelope, learning, manifest, messages, rollout, telemetry, trust
 from contract.codec import decode, encode
 from contract.errors import ManifestError, MessageError
 from contract.records import build_schema
@@ -35,6 +35,7 @@ KINDS = {
     "release_manifest": manifest.ReleaseManifest,
     "root": trust.Root,
     "timestamp": trust.Timestamp,
+    "rollout_progress": rollout.RolloutProgress,
     "command": trust.Command,
     "command_answer": messages.CommandAnswer,
     "envelope": envelope.Envelope,

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from contract.topics import Topics
-from deploy.address import Address
-from deploy.broker import find_mosquitto
-from deploy.keys import init_fleet
-from deploy.link import Link
+from deploy.brokers.broker import find_mosquitto
+from deploy.connection.address import Address
+from deploy.connection.link import Link
+from deploy.trust.keys import init_fleet
 from tests.deploy.fake_device import FakeDevice
 from tests.deploy.helpers import read_line, run_deploy, stop, write_bundle
+from tests.deploy.rollout_helpers import Place
 
 
 @pytest.fixture(scope="session")
@@ -60,3 +61,8 @@ def fleet(tmp_path: Path) -> Path:
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
     return write_bundle(tmp_path / "bundle")
+
+
+@pytest.fixture
+def place(bundle: Path, fleet: Path, address: Address, base: str) -> Place:
+    return Place(bundle, fleet, address, base)

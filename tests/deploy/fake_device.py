@@ -4,6 +4,7 @@ import hashlib
 import queue
 import socket
 import threading
+from dataclasses import replace
 
 import paho.mqtt.client as paho
 
@@ -23,12 +24,14 @@ from contract.messages import (
     Problem,
     TrustState,
 )
+from contract.rings import is_in_percent
 from contract.stamps import format_time
 from contract.topics import Topics
 
 BOOT = "01JD8Z6M5T3Q0E9W2K7R4C1XAB"
 NOW = format_time(1_800_000_000.0)
 TIMEOUT_S = 10.0
+SILENCE = "silence"
 
 
 def make_report(phase: str, sequence: int | None = None, **changes) -> ModelReport:
@@ -48,8 +51,9 @@ def make_report(phase: str, sequence: int | None = None, **changes) -> ModelRepo
     return ModelReport(**values)
 
 
-def make_info(device: str, channel: str = "stable") -> DeviceInfo:
-    return DeviceInfo(device, BOOT, NOW, "0.1.0", "3.7.3", "none", "aarch64", channel, ("camera",))
+def make_info(device: str, channel: str = "stable", boot: str = BOOT, tags: tuple = ()) -> DeviceInfo:
+    sources = ("camera",)
+    return DeviceInfo(device, boot, NOW, "0.1.0", "3.7.3", "none", "aarch64", channel, sources, tags=tags)
 
 
 def make_prediction(device: str, seq: int, source: str = "camera", boot: str = BOOT) -> Prediction:
@@ -74,13 +78,26 @@ def make_prediction(device: str, seq: int, source: str = "camera", boot: str = B
 class FakeDevice:
     """A `with` block: online on entry, gone on exit (with its last will if it crashed)."""
 
-    def __init__(self, address, base: str, name: str, channel: str = "stable") -> None:
-        self.name, self.topics = name, Topics(base)
+    def __init__(
+        self,
+        address,
+        base: str,
+        name: str,
+        channel: str = "stable",
+        boot: str = BOOT,
+        tags: tuple = (),
+        retains: bool = True,
+    ) -> None:
+        self._retains = retains
+        self.name, self.topics, self.boot, self.tags = name, Topics(base), boot, tags
+        self.taken: list[ReleaseManifest] = []
+        self._n = 0
         self._address, self._channel = address, channel
+        self._gone = threading.Event()
         self._arrived: queue.Queue = queue.Queue()
         self._threads: list[threading.Thread] = []
         self.client = paho.Client(paho.CallbackAPIVersion.VERSION2)
-        self.client.will_set(self.topics.status(name), b"offline", 1, True)
+        self.client.will_set(self.topics.status(name), b"offline", 1, retains)
         self.client.on_socket_open = lambda c, u, s: s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.client.on_message = lambda c, u, message: self._arrived.put(message)
 
@@ -90,11 +107,13 @@ class FakeDevice:
         self.client.subscribe(
             [(self.topics.model_desired(self.name), 1), (self.topics.channel_desired(self._channel), 1)]
         )
-        self.send(self.topics.info(self.name), encode(make_info(self.name, self._channel)))
+        info = make_info(self.name, self._channel, self.boot, self.tags)
+        self.send(self.topics.info(self.name), encode(info))
         self.send(self.topics.status(self.name), b"online")
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._gone.set()
         for thread in self._threads:
             thread.join(TIMEOUT_S)
         self.client.disconnect()
@@ -106,11 +125,15 @@ class FakeDevice:
         self.client.socket().shutdown(socket.SHUT_RDWR)
 
     def send(self, topic: str, payload: bytes, retain: bool = True) -> None:
-        self.client.publish(topic, payload, 1, retain).wait_for_publish(TIMEOUT_S)
+        self.client.publish(topic, payload, 1, retain and self._retains).wait_for_publish(TIMEOUT_S)
 
     def report(self, phase: str, sequence: int | None, **changes) -> None:
         report = make_report(phase, sequence, **changes)
         self.send(self.topics.model_reported(self.name), encode(report))
+
+    def prediction(self, seq: int, source: str = "camera", **changes) -> bytes:
+        """Return one as it is sent."""
+        return encode(replace(make_prediction(self.name, seq, source), **changes))
 
     def predict(self, seq: int, **changes) -> None:
         prediction = make_prediction(self.name, seq, **changes)
@@ -164,6 +187,49 @@ class FakeDevice:
         """Play a board on which it does not go well."""
         release = self.await_release()
         self.report(phase, release.sequence, error=Problem(code, "golden samples: top-1 agreement 0.5"))
+
+    def obey(self, verdict=lambda release: None) -> None:
+        """Take every release that is for this device, from now on and in the background.
+
+        `verdict` says what is wrong with a release: None for nothing, a code for an error, SILENCE for a
+        device that says nothing about it.
+        """
+
+        def follow(_: "FakeDevice") -> None:
+            while not self._gone.is_set():
+                try:
+                    message = self._arrived.get(timeout=0.05)
+                except queue.Empty:
+                    continue
+                if message.payload and message.topic.endswith("desired"):
+                    release = decode(Envelope, message.payload).open(ReleaseManifest)
+                    if self._is_for_us(release):
+                        self.taken.append(release)
+                        self._end(release, verdict(release))
+
+        self.play(follow)
+
+    def _is_for_us(self, release: ReleaseManifest) -> bool:
+        if release.devices:
+            return self.name in release.devices
+        return is_in_percent(release.rollout.salt, release.rollout.percent, self.name)
+
+    def _end(self, release: ReleaseManifest, problem: "str | None") -> None:
+        if problem == SILENCE:
+            return
+        if problem is not None:
+            self.tell("failed", release, error=Problem(problem, "it does not go well here"))
+            return
+        installed = InstalledModel(
+            release.model.name, release.model.version, release.blobs["model"].sha256, NOW
+        )
+        self.tell("active", release, current=installed)
+
+    def tell(self, phase: str, release: ReleaseManifest, **changes) -> None:
+        """Report as a board does that counts its reports."""
+        self._n += 1
+        counted = {"rollout": release.rollout.id, "boot": self.boot, "n": self._n, **changes}
+        self.report(phase, release.sequence, **counted)
 
     def _take(self) -> bytes:
         return self._arrived.get(timeout=TIMEOUT_S).payload

@@ -2,7 +2,7 @@
 
 import pytest
 
-from deploy.address import Address
+from deploy.connection.address import Address
 from host_cli.errors import WrongUsage
 
 
@@ -35,3 +35,10 @@ def test_a_password_is_refused_and_not_repeated():
     with pytest.raises(WrongUsage) as caught:
         Address.parse("mqtt://me:hunter2@x")
     assert "hunter2" not in str(vars(caught.value))
+
+
+def test_mqtts_is_tls():
+    """With a port of its own."""
+    address = Address.parse("mqtts://broker")
+    assert address.tls and address.port == 8883 and str(address) == "mqtts://broker:8883"
+    assert Address.parse("mqtts://broker:1").port == 1

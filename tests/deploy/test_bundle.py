@@ -2,7 +2,7 @@
 
 import pytest
 
-from deploy.bundle import load_bundle
+from deploy.releases.bundle import load_bundle
 from host_cli.errors import GateNotMet, WrongUsage
 from tests.deploy.helpers import write_bundle
 

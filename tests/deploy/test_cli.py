@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from deploy.broker import choose_port
+from deploy.brokers.broker import choose_port
 from deploy.cli import main
 from tests.deploy.fake_device import FakeDevice
 from tests.deploy.helpers import read_line, run_deploy, stop
@@ -55,7 +55,7 @@ def test_push_prints_one_result(push_arguments, device, capsys):
 def test_push_with_a_failure_is_partial(push_arguments, device, capsys, as_json):
     """Exit code 5 with names and reasons; in JSON it is still one object."""
     device.play(FakeDevice.refuse)
-    assert main([*push_arguments, "--all", *(["--json"] if as_json else [])]) == 5
+    assert main([*push_arguments, "--all", "--yes", *(["--json"] if as_json else [])]) == 5
     captured = capsys.readouterr()
     assert "reef-1 failed: golden samples" in captured.err and captured.err.count("error:") == 1
     if as_json:
@@ -89,8 +89,10 @@ def test_a_changed_bundle_is_a_gate_not_met(push_arguments, bundle, capsys):
         [],
         ["--all", "--to", "reef-1"],
         ["--to", "Reef"],
-        ["--all", "--timeout", "soon"],
-        ["--all", "--channel", "a/b"],
+        ["--all", "--yes", "--timeout", "soon"],
+        ["--all", "--yes", "--channel", "a/b"],
+        ["--all"],
+        ["--tag", "lab", "--to", "reef-1"],
         ["--all", "--broker", "nowhere"],
     ],
 )

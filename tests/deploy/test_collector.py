@@ -5,9 +5,9 @@ import time
 import pytest
 
 from contract.codec import encode
-from deploy.collector import collect, filters, session_for
-from deploy.link import Link
-from deploy.results import ResultStore
+from deploy.connection.link import Link
+from deploy.fleets.collector import collect, filters, session_for
+from deploy.fleets.results import ResultStore
 from host_cli.errors import Unreachable
 from tests.deploy.fake_device import make_prediction
 

@@ -7,11 +7,11 @@ import pytest
 
 from contract.chunks import SMALL_CHUNK_BYTES
 from contract.topics import Topics
-from deploy.address import Address
-from deploy.link import Link
-from deploy.push import Order, push
-from deploy.roll_call import remembered
-from deploy.status import read_status
+from deploy.connection.address import Address
+from deploy.connection.link import Link
+from deploy.connection.roll_call import remembered
+from deploy.fleets.status import read_status
+from deploy.releases.push import Order, push
 from tests.deploy.fake_device import FakeDevice
 from tests.deploy.helpers import read_line, run_deploy, stop
 

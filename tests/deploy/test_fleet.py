@@ -7,7 +7,7 @@ import pytest
 from contract.codec import encode
 from contract.messages import InstalledModel, Problem, TrustState
 from contract.topics import Topics
-from deploy.fleet import Device, Fleet, Wanted, give_up, judge
+from deploy.fleets.fleet import Device, Fleet, Wanted, give_up, judge
 from tests.deploy.fake_device import NOW, make_info, make_report
 
 TOPICS = Topics()

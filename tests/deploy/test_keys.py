@@ -6,9 +6,18 @@ import pytest
 
 from contract.codec import decode
 from contract.envelope import Envelope
-from contract.trust import Root
-from deploy.keys import init_fleet, load_key, load_root, reserve_sequence
-from deploy.signing import verify
+from contract.trust import Root, Timestamp
+from deploy.trust.keys import (
+    init_fleet,
+    load_key,
+    load_root,
+    load_roots,
+    reserve_counter,
+    reserve_sequence,
+    sign_timestamp,
+)
+from deploy.trust.rotation import rotate
+from deploy.trust.signing import verify
 from host_cli.errors import GateNotMet, WrongUsage
 
 NOW_S = 1_800_000_000.0
@@ -110,3 +119,54 @@ def test_the_last_sequence_has_no_successor(fleet):
     with pytest.raises(WrongUsage, match="no sequence above"):
         reserve_sequence(fleet, [2**53 - 1])
     assert not (fleet / "sequence").exists()
+
+
+def test_counters_are_milliseconds_and_rise(fleet):
+    """Two orders in the same millisecond, or after the clock was set back, differ."""
+    assert reserve_counter(fleet, NOW_S) == NOW_S * 1000
+    assert reserve_counter(fleet, NOW_S) == NOW_S * 1000 + 1
+    assert reserve_counter(fleet, NOW_S - 3600) == NOW_S * 1000 + 2
+
+
+def test_the_newest_root_of_the_chain_counts(fleet):
+    """Root 1 as the boards know it, and every one that followed."""
+    for role in ("release", "timestamp", "root"):
+        rotate(fleet, role, fleet / "keys", NOW_S)
+    assert [root.version for _, root in load_roots(fleet)] == [1, 2, 3, 4]
+    assert load_root(fleet).version == 4
+
+
+def test_a_gap_in_the_chain_is_told(fleet):
+    """A board could not follow it either."""
+    for role in ("release", "timestamp"):
+        rotate(fleet, role, fleet / "keys", NOW_S)
+    (fleet / "root-2.json").unlink()
+    with pytest.raises(WrongUsage) as caught:
+        load_root(fleet)
+    assert "root-2.json" in caught.value.where
+
+
+def test_a_root_of_another_fleet_does_not_follow(fleet, tmp_path):
+    """The chain is checked on the host as on a board."""
+    other = tmp_path / "other"
+    init_fleet(other, NOW_S)
+    rotate(other, "release", other / "keys", NOW_S)
+    (fleet / "root-2.json").write_bytes((other / "root-2.json").read_bytes())
+    with pytest.raises(GateNotMet):
+        load_root(fleet)
+    (fleet / "root-2.json").write_bytes((fleet / "root-1.json").read_bytes())
+    with pytest.raises(WrongUsage, match="version 1, not 2"):
+        load_root(fleet)
+
+
+def test_a_timestamp_names_the_root_and_the_channels(fleet):
+    """Signed by the timestamp key, fresh for a week."""
+    rotate(fleet, "timestamp", fleet / "keys", NOW_S)
+    root = load_root(fleet)
+    envelope = decode(Envelope, sign_timestamp(fleet, {"stable": 7}, NOW_S))
+    verify(envelope, root.roles["timestamp"], root.keys)
+    found = envelope.open(Timestamp)
+    assert (found.root, found.channels) == (2, {"stable": 7})
+    assert (found.issued, found.expires) == ("2027-01-15T08:00:00.000Z", "2027-01-22T08:00:00.000Z")
+    with pytest.raises(GateNotMet, match="no timestamp"):
+        sign_timestamp(fleet, {f"c{n}": 1 for n in range(65)}, NOW_S)

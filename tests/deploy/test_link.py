@@ -5,15 +5,18 @@ import socket
 import subprocess
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
-from deploy import link as module
-from deploy.address import Address
-from deploy.broker import choose_port
-from deploy.link import Link, Session
-from deploy.roll_call import remembered
+from deploy.brokers.broker import choose_port
+from deploy.connection import link as module
+from deploy.connection.address import Address
+from deploy.connection.credentials import Credentials
+from deploy.connection.link import Link, Session
+from deploy.connection.roll_call import remembered
 from host_cli.errors import Unreachable
+from tests.fakes.mosquitto import Mosquitto
 
 
 def serve_once(*answers: bytes) -> tuple[Address, threading.Thread]:
@@ -127,15 +130,17 @@ def test_a_second_client_with_our_name_ends_us(address, topics):
 
 def test_a_broker_that_restarts_does_not_end_us(tmp_path):
     """What was subscribed is subscribed again, what was not acknowledged is sent again."""
-    from deploy.broker import _mosquitto, _wait_until_ready, find_mosquitto
+    from deploy.brokers.broker import _mosquitto, _wait_until_ready, find_mosquitto
+    from deploy.brokers.broker_files import Plan
 
     program, address = find_mosquitto(), Address("127.0.0.1", choose_port(0))
-    with _mosquitto(program, tmp_path, address) as is_alive:
-        _wait_until_ready(address, is_alive)
+    plan = Plan(tmp_path, address.port)
+    with _mosquitto(program, plan, address.port) as running:
+        _wait_until_ready(address, running.is_alive)
         link = Link(address).__enter__()
         link.subscribe(["t/me"])
     link.publish("t/me", b"while it was away")
-    with _mosquitto(program, tmp_path, address) as is_alive:
+    with _mosquitto(program, plan, address.port):
         link.flush()
         assert link.receive(5).payload == b"while it was away"
         link.__exit__(None, None, None)
@@ -158,3 +163,41 @@ def test_another_client_reads_what_we_publish(link, address, topics):
     link.flush()
     command = ["mosquitto_sub", "-p", str(address.port), "-t", topic, "-C", "1", "-W", "5"]
     assert subprocess.check_output(command).strip() == b"to whom it may concern"
+
+
+def test_a_broker_that_keeps_nothing_is_known_and_not_asked_to(tmp_path):
+    """It says so when we connect; what is published `retain` goes to those who listen."""
+    broker = Mosquitto(tmp_path, "retain_available false", keeps=False).start()
+    try:
+        with Link(Address("127.0.0.1", broker.port)) as link:
+            link.subscribe(["t/me"])
+            link.publish("t/me", b"hello", retain=True)
+            link.flush()
+            assert not link.retains and link.receive(5).payload == b"hello"
+    finally:
+        broker.stop()
+
+
+def test_a_broker_keeps_what_it_is_asked_to(link):
+    """A usual one does, and says nothing about it."""
+    assert link.retains
+
+
+def test_a_login_is_sent(tmp_path):
+    """User and password of the `login` file, for a broker that wants them."""
+    (tmp_path / "login").write_text("anna\nsecret\n")
+    (tmp_path / "login").chmod(0o600)
+    heard = []
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        peer, _ = server.accept()
+        with peer:
+            heard.append(peer.recv(4096))
+            peer.sendall(bytes([0x20, 3, 0, 0, 0]))
+            peer.recv(4096)
+
+    threading.Thread(target=serve, daemon=True).start()
+    with server, Link(replace(Address(*server.getsockname()), credentials=Credentials.read(tmp_path))):
+        pass
+    assert b"\x00\x04anna\x00\x06secret" in heard[0]

@@ -4,10 +4,11 @@ import pytest
 
 from contract.chunks import HASH_BYTES
 from contract.messages import ChunkNeed
-from deploy.bundle import load_bundle
-from deploy.publisher import GATHER_S, REPEAT_AFTER_S, Needs, Piece, Retention, publish_release
-from deploy.release import cut_blobs
-from deploy.roll_call import remembered
+from deploy.connection.roll_call import remembered
+from deploy.releases import publisher
+from deploy.releases.bundle import load_bundle
+from deploy.releases.publisher import GATHER_S, REPEAT_AFTER_S, Needs, Piece, Retention, publish_release
+from deploy.releases.release import cut_blobs
 from host_cli.errors import GateNotMet, Unreachable
 from tests.deploy.fake_device import FakeDevice
 
@@ -114,3 +115,14 @@ def test_a_device_that_subscribes_later_finds_it_all(link, address, base, retent
     publish_release(link, retention, lambda amount: None)
     with FakeDevice(address, base, "reef-1") as device:
         assert device._take() == b"the signed release"
+
+
+def test_what_does_not_exist_can_be_asked_for_without_end(monkeypatch):
+    """Whoever asks for a million pieces of nothing fills no memory."""
+    monkeypatch.setattr(publisher, "MAX_ASKED", 100)
+    needs = Needs()
+    for number in range(1000):
+        needs.ask(ChunkNeed(f"{number:032x}", True, b""), now_s=0.0)
+    assert len(needs.take_due(GATHER_S)) == 100
+    needs.take_due(GATHER_S + REPEAT_AFTER_S)
+    assert needs._mended == {}

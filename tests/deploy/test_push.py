@@ -7,16 +7,22 @@ from pathlib import Path
 
 import pytest
 
-from contract.codec import decode, encode
+from contract.codec import decode
 from contract.envelope import Envelope
-from contract.messages import Problem, TrustState
-from deploy.keys import init_fleet, load_root
-from deploy.push import Order, as_json, push, read_sequence
-from deploy.roll_call import remembered
-from deploy.signing import verify
+from contract.messages import InstalledModel, Problem, TrustState
+from contract.topics import Topics
+from deploy.connection.link import Link
+from deploy.connection.roll_call import remembered
+from deploy.releases.desk import Desk
+from deploy.releases.ledger import Ledger
+from deploy.releases.push import Order, preview_as_json, push
+from deploy.releases.sending import as_json
+from deploy.trust.keys import init_fleet, load_root
+from deploy.trust.signing import verify
 from host_cli.errors import GateNotMet, Unreachable, WrongUsage
-from tests.deploy.fake_device import FakeDevice
+from tests.deploy.fake_device import NOW, FakeDevice
 from tests.deploy.helpers import write_bundle
+from tests.deploy.rollout_helpers import LossyBroker
 
 Pusher = Callable[..., object]
 
@@ -146,14 +152,13 @@ def test_a_device_that_is_offline_counts_for_the_sequence(send, device, address,
 
 def test_a_strangers_release_does_not_push_the_sequence_up(fleet, tmp_path, send, device, link, topics):
     """A release that our key did not sign could claim the highest number there is."""
-    root = load_root(fleet)
     send("reef-1", wait=False)
     wire = retained(link, topics)[topics.model_desired("reef-1")]
     init_fleet(tmp_path / "other", 0.0)
-    assert read_sequence(wire, root) == 1
-    assert read_sequence(wire, load_root(tmp_path / "other")) == 0
-    assert read_sequence(b"junk", root) == 0
-    assert read_sequence(encode(decode(Envelope, (fleet / "root-1.json").read_bytes())), root) == 0
+    ours, theirs = Desk(fleet, topics), Desk(tmp_path / "other", topics)
+    assert (ours.read_sequence(wire), theirs.read_sequence(wire)) == (1, 0)
+    assert ours.read_sequence(b"junk") == 0
+    assert ours.read_sequence((fleet / "root-1.json").read_bytes()) == 0
 
 
 def test_a_changed_bundle_is_not_published(send, device, bundle, link, topics, fleet):
@@ -196,6 +201,62 @@ def test_a_second_version_follows_the_first(send, device, tmp_path):
         again.play(FakeDevice.install)
         result = send("reef-1", bundle=write_bundle(tmp_path / "two", model_bytes=20_000, version="2"))
     assert (result.sequence, result.version, result.outcomes[0].is_good) == (2, "2", True)
+
+
+def test_a_tag_means_every_device_that_carries_it(send, address, base):
+    """Pinned, as if they had been named; a tag that nobody carries is a typing error."""
+    with (
+        FakeDevice(address, base, "reef-1", tags=("lab", "floor2")) as first,
+        FakeDevice(address, base, "reef-2") as second,
+    ):
+        first.play(FakeDevice.install)
+        assert [one.device for one in send(tag="floor2").outcomes] == ["reef-1"]
+        assert second._arrived.empty()
+        with pytest.raises(Unreachable, match="no device carries the tag roof"):
+            send(tag="roof")
+
+
+def test_a_dry_run_says_who_would_get_it(send, device, fleet, link, topics):
+    """And nothing is published, signed, counted or written down."""
+    device.report("active", 1, current=InstalledModel("toy", "0", "a" * 64, NOW))
+    before = retained(link, topics)
+    preview = preview_as_json(send("reef-1", "typo", dry_run=True))
+    assert preview["devices"] == [{"device": "reef-1", "status": "online", "version": "0"}]
+    assert (preview["unknown"], preview["version"], preview["chunks"]) == (["typo"], "1", 4 + 3)
+    with Link(link.address) as again:
+        assert retained(again, topics) == before
+    assert not (fleet / "sequence").exists() and not (fleet / "blobs").exists()
+
+
+@pytest.mark.parametrize("model_bytes, limit, expected", [(2**21, 0, 65536), (2**21, 40_000, 32768)])
+def test_f14_chunks_fit_into_what_the_broker_takes(
+    bundle, fleet, tmp_path, base, model_bytes, limit, expected
+):
+    """64 KiB for a large file where the broker allows it, less where it does not."""
+    broker = LossyBroker(tmp_path, *([f"max_packet_size {limit}"] if limit else []))
+    try:
+        large = write_bundle(tmp_path / "large", model_bytes=model_bytes)
+        with FakeDevice(broker.address, base, "reef-1") as board:
+            board.play(FakeDevice.install)
+            result = push(Order(large, fleet, broker.address, base=base, timeout_s=20.0), print)
+        assert not result.bad and result.chunks == model_bytes // expected + 3
+    finally:
+        broker.kill()
+
+
+def test_f14_a_broker_that_takes_too_little_gets_nothing(bundle, fleet, tmp_path, base):
+    """Neither files nor the release; and the ledger does not want what cannot be."""
+    broker = LossyBroker(tmp_path, "max_packet_size 2000")
+    try:
+        order = Order(bundle, fleet, broker.address, base=base, wait=False)
+        with pytest.raises(GateNotMet, match="takes at most 976 bytes"):
+            push(order, print)
+        with Link(broker.address) as link:
+            assert not retained(link, Topics(base))
+        with Ledger(fleet) as ledger:
+            assert ledger.releases() == [] and ledger.wanted() == []
+    finally:
+        broker.kill()
 
 
 def send_address(device: FakeDevice):

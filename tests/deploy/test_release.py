@@ -1,13 +1,14 @@
 """From a bundle to a manifest: nothing is invented, nothing is lost."""
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 
 from contract.chunks import split_index
 from contract.stamps import parse_time
-from deploy.bundle import load_bundle
-from deploy.release import ReleasePlan, build_release, cut_blobs
+from deploy.releases.bundle import load_bundle
+from deploy.releases.release import ReleasePlan, build_release, cut_blobs
 from host_cli.errors import GateNotMet
 from tests.deploy.helpers import write_bundle
 
@@ -53,3 +54,12 @@ def test_an_empty_file_is_refused(bundle, tmp_path):
     loaded = load_bundle(write_bundle(tmp_path / "empty", model_bytes=0))
     with pytest.raises(GateNotMet, match="model cannot be sent"):
         cut_blobs(loaded)
+
+
+def test_a_release_can_revoke_a_model(bundle):
+    """Its hash is named; what cannot be one is refused before anything is signed."""
+    loaded = load_bundle(bundle)
+    blobs = cut_blobs(loaded)
+    assert build_release(loaded, blobs, replace(PLAN, revoked=("a" * 64,))).revoked == ("a" * 64,)
+    with pytest.raises(GateNotMet, match="revoked"):
+        build_release(loaded, blobs, replace(PLAN, revoked=("model.tflite",)))

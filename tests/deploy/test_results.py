@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import sqlalchemy as sql
 
-from deploy.results import PREDICTIONS, Arrived, Gap, ResultStore, count_lost
+from deploy.fleets.results import PREDICTIONS, Arrived, Gap, ResultStore, count_lost
 from host_cli.errors import Unreachable, WrongUsage
 from tests.deploy.fake_device import make_info, make_prediction, make_report
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from contract.trust import Role, Root
-from deploy.keys import KeyFile, build_root
-from deploy.signing import PrivateKey, key_id, sign, verify
+from deploy.trust.keys import KeyFile, build_root
+from deploy.trust.signing import PrivateKey, key_id, sign, verify
 from host_cli.errors import GateNotMet
 
 
@@ -58,7 +58,18 @@ def test_a_private_key_never_shows_itself():
 
 def test_a_document_too_large_for_a_device_is_not_signed(monkeypatch):
     """A document over the limit is refused before it is sent."""
-    monkeypatch.setattr("deploy.signing.MAX_METADATA_BYTES", 100)
+    monkeypatch.setattr("deploy.trust.signing.MAX_METADATA_BYTES", 100)
     root, keys = make_root()
     with pytest.raises(GateNotMet, match="a device takes 100"):
         sign(root, keys[:1])
+
+
+def test_the_same_key_under_two_ids_counts_once():
+    """If a root gives one key two names by mistake, it is still one key."""
+    root, keys = make_root()
+    first, alias = keys[0].id, "f" * 16
+    envelope = sign(root, [keys[0]])
+    twice = (*envelope.signatures, replace(envelope.signatures[0], keyid=alias))
+    public = {first: keys[0].public, alias: keys[0].public}
+    with pytest.raises(GateNotMet, match="1 good signatures, 2 needed"):
+        verify(replace(envelope, signatures=twice), Role((first, alias), 2), public)

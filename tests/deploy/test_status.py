@@ -2,12 +2,15 @@
 
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from contract.codec import decode
 from contract.messages import InstalledModel, Problem
-from deploy.fleet import Device
-from deploy.status import as_json, as_table, read_status
+from contract.telemetry import Telemetry, TpuHealth
+from deploy.fleets.fleet import Device
+from deploy.fleets.status import as_json, as_table, follow_status, read_status
 from host_cli.errors import Unreachable
 from tests.deploy.fake_device import NOW, FakeDevice, make_info
 
@@ -44,6 +47,30 @@ def test_a_device_that_was_stopped_is_not_lost():
     stopped = replace(info, stopped=NOW)
     found = [Device("reef-1", online, each) for online in (True, False) for each in (info, stopped, None)]
     assert [as_json(each)["status"] for each in found] == [*["online"] * 3, "offline", "stopped", "offline"]
+
+
+def test_telemetry_is_folded_in(device, address, base):
+    """How fast, how warm, how many, and what is wrong now."""
+    payload = (Path(__file__).parents[1] / "golden" / "telemetry.v1.json").read_bytes()
+    device.send(device.topics.telemetry("reef-1"), payload)
+    (found,) = read_status(address, base, None)
+    shown, telemetry = as_json(found), decode(Telemetry, payload)
+    assert shown["p50_ms"] == telemetry.inference_ms.p50 and shown["temp_c"] == telemetry.tpu.temp_c
+    assert shown["predictions"] == telemetry.predictions_total
+    assert [one["code"] for one in shown["problems"]] == [one.code for one in telemetry.problems]
+    warm = replace(telemetry, tpu=TpuHealth(False, None))
+    assert as_json(replace(found, telemetry=warm))["temp_c"] == telemetry.cpu.temp_c
+
+
+def test_following_shows_every_change(device, address, base):
+    """At once what there is, then what comes."""
+    over: list[bool] = []
+    seen = follow_status(address, base, None, lambda: bool(over))
+    assert next(seen)[0].report is None
+    device.report("idle", None)
+    assert next(seen)[0].report.phase == "idle"
+    over.append(True)
+    assert list(seen) == []
 
 
 def test_an_error_and_staleness_are_problems(device, address, base):

@@ -6,8 +6,8 @@ import pytest
 
 from contract.codec import encode
 from contract.topics import Topics
-from deploy.fleet import Fleet
-from deploy.targets import choose
+from deploy.fleets.fleet import Fleet
+from deploy.releases.targets import choose
 from host_cli.errors import Unreachable, WrongUsage
 from tests.deploy.fake_device import make_info
 

@@ -99,14 +99,14 @@ def broker(tmp_path: Path) -> "Iterator[Callable[..., int]]":
         pytest.skip("mosquitto is not installed")
     started = []
 
-    def start(rights: str = "topic readwrite coral/#", anonymous: str = "true") -> int:
+    def start(rights: str = "topic readwrite coral/#", anonymous: str = "true", more: str = "") -> int:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         (tmp_path / "acl").write_text(rights + "\n")
         settings = tmp_path / "mosquitto.conf"
         lines = (f"listener {port} 127.0.0.1", f"allow_anonymous {anonymous}", f"acl_file {tmp_path}/acl")
-        settings.write_text("\n".join((*lines, "user root\n")))
+        settings.write_text("\n".join((*lines, "user root", more, "")))
         started.append(subprocess.Popen(["mosquitto", "-c", str(settings)], stderr=subprocess.DEVNULL))
         wait_for_port(port)
         return int(port)

@@ -1,5 +1,6 @@
 """Promises of updates.choice, on a board with two installed releases."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from contract.manifest import ReleaseModel
 from edge_agent.errors import RequestError, StorageError, TrustError, UpdateError
 from edge_agent.updates.choice import choose
-from edge_agent.updates.slots import SlotState
+from edge_agent.updates.slot_state import SlotState
 from tests.edge_agent.test_updater import other_files
 from tests.fakes.board import Board
 
@@ -50,9 +51,9 @@ def test_the_release_that_was_left_is_not_taken_again_when_the_broker_repeats_it
     """Retained orders come again with each connection; the one chosen may come again."""
     left = board.slots.state.active.release
     board.slots.save(choose(board.slots, None, NOW))
-    assert board.slots.refusal(left).code == "rolled_back_by_hand"
+    assert board.slots.refusal(left, board.slots.release(left)).code == "rolled_back_by_hand"
     board.slots.save(choose(board.slots, None, NOW))
-    assert board.slots.refusal(left) is None
+    assert board.slots.refusal(left, board.slots.release(left)) is None
 
 
 def test_a_version_that_is_not_installed_is_refused(board):
@@ -84,6 +85,14 @@ def test_below_the_security_floor_there_is_no_way_back(tmp_path):
     with pytest.raises(TrustError) as refused:
         choose(board.slots, None, NOW)
     assert refused.value.code == "security_floor"
+
+
+def test_a_revoked_release_is_not_made_active(board):
+    """Nor by somebody at the board."""
+    manifest = board.slots.release(board.slots.state.last_known_good.release)
+    board.slots.state = replace(board.slots.state, revoked=(manifest.blobs["labels"].sha256,))
+    with pytest.raises(TrustError, match="revoked"):
+        choose(board.slots, None, NOW)
 
 
 def test_a_damaged_release_is_not_made_active(board):

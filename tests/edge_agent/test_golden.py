@@ -87,3 +87,17 @@ def test_a_missing_output_is_told(run):
     with pytest.raises(ModelError) as raised:
         run(change=change)
     assert raised.value.code == "golden_unreadable"
+
+
+def test_one_answer_to_everything_is_right_if_that_is_what_was_recorded(run):
+    """Wrong it is only where the recorded answers differ."""
+    same = run(change=lambda arrays: {name: np.repeat(array[:1], 3, 0) for name, array in arrays.items()})
+    assert (same.samples, same.top1_agreement) == (3, 1.0)
+
+    def pretend(arrays):
+        return {
+            name: np.repeat(array[:1], 8, 0) if name == "inputs" else array for name, array in arrays.items()
+        }
+
+    with pytest.raises(ModelError, match="same answer"):
+        run(change=pretend)

@@ -105,6 +105,39 @@ def test_what_is_no_broker_is_left_and_tried_again() -> None:
     link.stop()
 
 
+def test_short_lives_are_followed_by_growing_pauses_and_a_long_one_by_the_first(monkeypatch) -> None:
+    """A broker that dies every few seconds, or another device of our id, is not asked ten times a second."""
+    now_s = [0.0]
+    monkeypatch.setattr("edge_agent.link.time.monotonic", lambda: now_s[0])
+    link = Link(MqttConfig(), "board-a", Mailbox(8))
+
+    def live(seconds: float, pause_s: float) -> float:
+        link._accepted_s, now_s[0] = now_s[0], now_s[0] + seconds
+        return link._choose_pause_s(pause_s)
+
+    pauses = [live(5, 0)]
+    for _ in range(7):
+        pauses.append(live(5, pauses[-1]))
+    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60]
+    assert [problem.code for problem in link.problems()] == ["duplicate_id"]
+    assert live(90, 60) == 60 and live(121, 60) == 1 and link.problems() == ()
+
+
+@pytest.mark.parametrize("has_retained", [True, False])
+def test_a_broker_that_keeps_nothing_says_so(broker, has_retained: bool) -> None:
+    """Who wants a chunk then asks for it at once."""
+    port = broker(more=f"retain_available {str(has_retained).lower()}")
+    mailbox = Mailbox(8)
+    link = Link(MqttConfig(port=port, reconnect_min_s=0.1), "board-a", mailbox)
+    link.start()
+    # It may refuse a retained last will first.
+    while not isinstance(mailbox.get(WITHIN_S), Connected):
+        assert not link.has_retained
+    found = link.has_retained
+    link.stop()
+    assert found == has_retained
+
+
 @pytest.fixture
 def strict_broker(tmp_path: Path) -> "Iterator[int]":
     """A broker behind TLS that knows one user, board-a with the password fish; its CA lies beside it."""

@@ -124,7 +124,7 @@ def test_a_retained_order_is_ignored(desk):
 def test_a_disk_that_refuses_changes_nothing(desk, monkeypatch):
     """What would be forgotten at the next start is not begun."""
 
-    def refuse(_path, _target):
+    def refuse(_path, _target, _disk):
         raise OSError(28, "no space")
 
     monkeypatch.setattr(files, "move_whole", refuse)

@@ -12,7 +12,8 @@ from edge_agent.cli import main
 from edge_agent.commands import model_commands
 from edge_agent.lane import MAIN
 from edge_agent.lock import lock_folder
-from edge_agent.updates.slots import Candidate, Slots
+from edge_agent.updates.slot_state import Candidate
+from edge_agent.updates.slots import Slots
 from edge_agent.upkeep import orders
 from tests.edge_agent.running_agent import PATIENCE_S, configure, run_agent
 from tests.edge_agent.test_updater import other_files

@@ -85,7 +85,7 @@ def test_a_disk_that_takes_no_answer_does_not_repeat_the_order(tmp_path, monkeyp
     desk = OrderDesk(tmp_path, done.append)
     (tmp_path / "model-order.json").write_bytes(encode(Order("0" * 16)))
 
-    def refuse(_source, _target):
+    def refuse(_source, _target, _disk):
         raise OSError(28, "no space")
 
     monkeypatch.setattr(files, "move_whole", refuse)

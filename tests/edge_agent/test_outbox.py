@@ -325,7 +325,7 @@ def test_message_larger_than_the_outbox_is_dropped(build):
 
 
 @pytest.mark.parametrize("damage", ["garbage", "middle", "chain", "empty"])
-def test_damaged_file_is_set_aside(outbox, build, path, damage):
+def test_f36_damaged_file_is_set_aside(outbox, build, path, damage):
     """A new queue is made, the old file is kept for whoever wants to look, and the caller can tell."""
     for _ in range(500):
         outbox.put(TOPIC, os.urandom(300))

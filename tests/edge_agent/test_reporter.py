@@ -2,9 +2,11 @@
 
 import pytest
 
+from contract.codec import decode
+from contract.messages import ModelReport
 from contract.stamps import format_time
 from contract.topics import Topics
-from tests.fakes.board import DEVICE, Board
+from tests.fakes.board import BOOT, DEVICE, Board
 from tests.fakes.publisher import DAY_S, ISSUED_S
 
 TOPIC = Topics().model_reported(DEVICE)
@@ -48,3 +50,13 @@ def test_without_a_model_nothing_is_stale(tmp_path):
     for path in (tmp_path / "releases").iterdir():
         path.write_bytes(b"rot")
     assert not board.reporter.check_expiry()
+
+
+def test_reports_are_numbered_and_name_their_rollout(board):
+    """(device, boot, n) counts each once; the number begins anew with each boot, after a restart too."""
+    reports = [decode(ModelReport, payload) for topic, payload in board.broker.published if topic == TOPIC]
+    assert [report.n for report in reports] == list(range(1, len(reports) + 1))
+    assert {(report.boot, report.rollout, report.sequence) for report in reports} == {(BOOT, "push-1", 1)}
+    board.reboot()
+    board.lane.connected()
+    assert (board.report.n, board.report.rollout, board.report.sequence) == (1, "push-1", 1)

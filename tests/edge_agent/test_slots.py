@@ -1,16 +1,19 @@
 """Promises of updates.slots."""
 
 import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from contract.codec import decode
+from contract.codec import decode, encode
 from contract.envelope import Envelope
+from contract.manifest import Rollout
 from contract.messages import Problem
 from edge_agent.errors import StorageError
-from edge_agent.updates.slots import MAX_REMEMBERED, Candidate, Slot, Slots, SlotState
+from edge_agent.updates.slot_state import MAX_REMEMBERED, Candidate, Slot, SlotState
+from edge_agent.updates.slots import Slots
 from tests.fakes.publisher import Publisher, tiny_files
 
 SINCE = "2026-01-01T00:00:00.000Z"
@@ -102,6 +105,65 @@ def test_a_refused_candidate_is_remembered_but_not_for_ever(tmp_path: Path) -> N
     for number in range(MAX_REMEMBERED + 1):
         slots.save(replace(slots.state, candidate=Candidate(f"{number:064x}")))
         slots.forget_candidate(problem)
-    assert slots.refusal(f"{0:064x}") is None
-    assert slots.refusal(f"{1:064x}") == problem
+    other = Publisher().manifest()
+    assert slots.refusal(f"{0:064x}", other) is None
+    assert slots.refusal(f"{1:064x}", other) == problem
     assert Slots(tmp_path).state.candidate is None
+
+
+def test_a_part_beside_its_whole_file_is_garbage(tmp_path: Path) -> None:
+    """A power cut may bring back a part that was no longer needed."""
+    slots = Slots(tmp_path)
+    digest = keep(slots, Publisher(), tiny_files())
+    slots.save(SlotState(active=Slot(digest, SINCE)))
+    part = slots.part_path(slots.release(digest).blobs["model"])
+    part.write_bytes(b"left over")
+    Slots(tmp_path).recover()
+    assert not part.exists()
+
+
+def test_the_factory_release_is_the_last_resort(tmp_path: Path) -> None:
+    """The last known good comes first, unless it is damaged or revoked; without either there is nothing."""
+    slots, publisher = Slots(tmp_path), Publisher()
+    one, two, three = (keep(slots, publisher, {**tiny_files(), "labels": b"%d" % each}) for each in range(3))
+    state = SlotState(Slot(three, SINCE), last_known_good=Slot(two, SINCE), factory=Slot(one, SINCE))
+    slots.save(state)
+    assert slots.next_best() == state.last_known_good
+    labels = slots.release(two).blobs["labels"]
+    slots.save(replace(state, revoked=(labels.sha256,)))
+    assert slots.next_best() == state.factory
+    slots.save(state)
+    slots.blob_path(labels).unlink()
+    assert slots.next_best() == state.factory
+    slots.blob_path(slots.release(one).blobs["labels"]).unlink()
+    assert slots.next_best() is None
+
+
+def test_a_model_that_failed_is_not_tried_in_another_stage_of_its_rollout(tmp_path: Path) -> None:
+    """The same files under a higher sequence are refused; under another rollout they get a new chance."""
+    slots, publisher, problem = Slots(tmp_path), Publisher(), Problem("selftest", "wrong answers")
+    slots.save(SlotState(candidate=Candidate(keep(slots, publisher, tiny_files()))))
+    slots.forget_candidate(problem)
+    rollout = Slots(tmp_path).state.refused[0].rollout
+    stage = publisher.manifest(tiny_files(), rollout=Rollout(rollout))
+    assert slots.refusal("a" * 64, stage) == problem
+    assert slots.refusal("a" * 64, replace(stage, rollout=Rollout("another"))) is None
+
+
+def test_an_old_state_is_read(tmp_path: Path) -> None:
+    """What an earlier version wrote has no factory, no keys, nothing revoked."""
+    body = encode(SlotState(Slot("ab" * 32, SINCE), sequence_high=7))
+    old = json.loads(body)
+    for key in ("factory", "revoked", "signed_by"):
+        del old[key]
+    body = json.dumps(old).encode()
+    (tmp_path / "slots.json").write_bytes(hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+    state = Slots(tmp_path).state
+    assert (state.active, state.factory, state.revoked) == (Slot("ab" * 32, SINCE), None, ())
+
+
+def test_a_looker_on_removes_nothing(tmp_path: Path) -> None:
+    """Only the agent sweeps: a release that it is about to point to is no orphan."""
+    digest = keep(Slots(tmp_path), Publisher(), tiny_files())
+    Slots(tmp_path)
+    assert (tmp_path / "releases" / (digest + ".json")).exists()

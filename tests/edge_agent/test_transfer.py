@@ -153,10 +153,10 @@ def test_a_chunk_before_its_index_is_not_believed(sender: Sender) -> None:
 def test_what_is_missing_is_named_for_the_publisher(sender: Sender) -> None:
     """First the indexes, then chunk numbers."""
     transfer = sender.begin()
-    assert all(need.index for need in transfer.needs())
+    assert all(need.index for need in transfer.needs(transfer.wanted()))
     for place in transfer.wanted():
         transfer.take(place.blob_id, place.number, sender.retained[tuple(place)])
-    numbers = {(need.blob, number) for need in transfer.needs() for number in need.numbers()}
+    numbers = {(need.blob, number) for need in transfer.needs(transfer.wanted()) for number in need.numbers()}
     assert numbers == {(place.blob_id, place.number) for place in transfer.wanted()}
 
 

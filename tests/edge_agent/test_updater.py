@@ -67,13 +67,13 @@ def test_the_second_release_takes_over_and_the_first_is_kept_as_last_known_good(
     assert (report.current.version, report.last_known_good.version) == ("2", "1")
 
 
-def test_a_third_release_lets_the_first_go(board: Board) -> None:
-    """Two releases on disk, not all that ever were."""
-    for number in range(3):
+def test_a_fourth_release_lets_the_second_go(board: Board) -> None:
+    """The newest two and the first one are on disk, not all that ever were."""
+    for number in range(4):
         board.install(files=other_files(number))
     folder = Path(board.config.state_dir)
-    assert len(list((folder / "releases").iterdir())) == 2
-    assert len(list((folder / "blobs").iterdir())) == 3 + 2
+    assert len(list((folder / "releases").iterdir())) == 3
+    assert len(list((folder / "blobs").iterdir())) == 3 + 3
 
 
 def test_a_release_that_was_seen_is_not_installed_twice(board: Board) -> None:
@@ -250,6 +250,27 @@ def test_missing_chunks_are_asked_for_with_growing_pauses(board: Board) -> None:
     assert board.report.phase == "active"
 
 
+def test_where_nothing_is_retained_chunks_are_asked_for_at_once_and_each_but_once(board: Board) -> None:
+    """As soon as it listens for them, window by window; nobody waits for a timeout."""
+    board.link.has_retained = False
+    board.order(board.publisher.release(board.publisher.manifest()))
+    kept = dict(message for data in tiny_files().values() for message in board.publisher.messages(data))
+    asked: list[ChunkNeed] = []
+    while board.report.phase == "downloading":
+        needs = [decode(ChunkNeed, payload) for topic, payload in board.broker.published if topic == NEED]
+        new, asked = needs[len(asked) :], needs
+        assert new, board.report
+        for need in new:
+            blob = [topic for topic in kept if f"/{need.blob}/" in topic]
+            wanted = {"index"} if need.index else {str(number) for number in need.numbers()}
+            for topic in blob:
+                if topic.rsplit("/", 1)[1] in wanted:
+                    board.updater.chunk(board.link.message(topic, kept[topic]))
+    assert board.report.phase == "verifying"
+    pieces = [(need.blob, number) for need in asked for number in need.numbers()]
+    assert len(pieces) == len(set(pieces))
+
+
 def test_the_broker_is_asked_for_at_most_a_window(board: Board) -> None:
     """4096 bytes of 1024-byte chunks, and the indexes."""
     board.publish()
@@ -319,11 +340,14 @@ def test_old_files_that_cannot_be_removed_do_not_stop_a_release(
 
 
 def test_a_release_that_takes_the_board_down_is_given_up(board: Board) -> None:
-    """Three attempts are counted on disk before each try."""
+    """Three attempts are counted on disk before each try; each time it lets the board live longer first."""
     board.publish()
     board.download()
-    for _ in range(3):
+    for pause_s in (10, 30, 70):
         board.reboot()
+        board.pass_time(pause_s - 1)
+        assert board.workers == []
+        board.pass_time(2)
     assert board.report.phase == "failed"
     assert board.report.error.code == "too_many_attempts"
     assert board.slots.state.candidate is None

@@ -73,6 +73,7 @@ def test_worker_loads_tests_and_answers(start, tiny_files, events, golden):
     worker = start()
     ready = events.get(timeout=WAIT_S)
     assert isinstance(ready, WorkerReady) and ready.worker == worker.number
+    assert worker.resident_bytes() > 5 * 1024 * 1024
     assert ready.inputs[0].shape == (1, 28, 28, 1) and ready.backend == "cpu"
     worker.test(tiny_files.golden, 20)
     tested = events.get(timeout=WAIT_S)

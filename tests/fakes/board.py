@@ -9,11 +9,13 @@ from contract.messages import Candidate, GoldenResult, ModelReport, Prediction, 
 from contract.topics import Topics
 from edge_agent.clock import Clock
 from edge_agent.config import AgentConfig, UpdateConfig
+from edge_agent.disk import Disk
 from edge_agent.events import Classified, WorkerAnswered, WorkerFailed, WorkerReady, WorkerTested
 from edge_agent.inference.workers import ModelFiles
 from edge_agent.lane import MAIN, Lane
 from edge_agent.outgoing.publisher import Publisher as PredictionPublisher
 from edge_agent.recovery.resident import Means
+from edge_agent.updates.trust import Trust
 from tests.fakes.broker import FakeBroker, FakeLink
 from tests.fakes.publisher import DAY_S, ISSUED_S, Publisher, tiny_files
 
@@ -47,6 +49,7 @@ class FakeWorker:
         self.golden: Optional[Path] = None
         self.reloads: List[bool] = []
         self.is_running = True
+        self.memory_bytes = 0
 
     def test(self, golden: Path, _timeout_s: float) -> None:
         self.golden = golden
@@ -57,6 +60,9 @@ class FakeWorker:
     def reload(self, keep_delegate: bool) -> None:
         self.reloads.append(keep_delegate)
 
+    def resident_bytes(self) -> int:
+        return self.memory_bytes
+
     def let_go(self) -> None:
         self.is_running = False
 
@@ -65,8 +71,13 @@ class Board:
     """One device and its publisher; `reboot` makes it anew from what is on disk."""
 
     def __init__(
-        self, folder: Path, publisher: Optional[Publisher] = None, edgetpu: Optional[str] = None
+        self,
+        folder: Path,
+        publisher: Optional[Publisher] = None,
+        edgetpu: Optional[str] = None,
+        disk: Optional[Disk] = None,
     ) -> None:
+        self.disk = disk or Disk()
         self.publisher = publisher or Publisher()
         self.broker = FakeBroker()
         self.clock = FakeClock()
@@ -83,16 +94,18 @@ class Board:
         self.resets = 0
         self.restarts: List[Problem] = []
         publisher = PredictionPublisher(config, link=link, clock=clock, keep=self.predictions.append)
+        self.trust = Trust(config, self.publisher.root, link, self.disk)
         self.lane = lane = Lane(
             config,
             MAIN,
-            root=self.publisher.root,
+            trust=self.trust,
             link=link,
             clock=clock,
             boot=BOOT,
             publish=publisher.publish,
             may_start=lambda: True,
             means=Means(self._start_worker, self._reset_device, self.restarts.append),
+            disk=self.disk,
         )
         self.slots, self.predictor = lane.slots, lane.predictor
         self.reporter, self.updater, self.resident = lane.reporter, lane.updater, lane._resident
@@ -127,6 +140,11 @@ class Board:
         topics = Topics()
         topic = topics.model_desired(DEVICE) if is_own else topics.channel_desired(self.config.channel)
         self.updater.desired(self.link.message(topic, envelope), is_own)
+
+    def hear(self, topic: str, payload: bytes) -> None:
+        """Let a root or a timestamp arrive."""
+        if self.trust.take(self.link.message(topic, payload)):
+            self.lane.root_changed()
 
     def publish(self, **changes: object) -> bytes:
         """Publish the tiny model's files and order a release of them; return its envelope."""

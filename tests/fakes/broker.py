@@ -26,6 +26,8 @@ class FakeLink:
         self.waiting: List[MessageArrived] = []
         self.acknowledged: List[str] = []
         self.most_subscribed = 0
+        self.has_retained = True
+        self.is_clogged = False
 
     def publish(
         self, topic: str, payload: bytes, *, retain: bool = False, qos: int = 1, correlation: bytes = b""

@@ -1,6 +1,7 @@
 """A publisher with its own keys: makes roots and releases for tests, good ones and bad ones."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
 
@@ -9,11 +10,19 @@ from nacl.signing import SigningKey
 from contract.artifacts import TensorSpec
 from contract.chunks import blob_id, build_index, cut
 from contract.codec import encode
-from contract.envelope import RELEASE_TYPE, ROOT_TYPE, Envelope, Signature, pre_authentication_encoding
+from contract.envelope import (
+    COMMAND_TYPE,
+    RELEASE_TYPE,
+    ROOT_TYPE,
+    TIMESTAMP_TYPE,
+    Envelope,
+    Signature,
+    pre_authentication_encoding,
+)
 from contract.manifest import BlobRef, ReleaseManifest, ReleaseModel, Rollout, SelfTest
 from contract.stamps import format_time
 from contract.topics import Topics
-from contract.trust import ROLES, Role, Root
+from contract.trust import ROLES, Command, Role, Root, Timestamp
 
 DATA = Path(__file__).parents[1] / "edge_agent" / "data"
 TOPICS = Topics()
@@ -37,7 +46,7 @@ class Publisher:
         self.sequence = 0
         public = {self.key_id(role): bytes(key.verify_key) for role, key in self.keys.items()}
         roles = {role: Role((self.key_id(role),), 1) for role in ROLES}
-        self.root = Root(1, format_time(ISSUED_S + 3650 * DAY_S), public, roles)
+        self.root = self.newest_root = Root(1, format_time(ISSUED_S + 36_500 * DAY_S), public, roles)
 
     def key_id(self, role: str) -> str:
         """Return the id of a role's key."""
@@ -46,6 +55,29 @@ class Publisher:
     def root_envelope(self) -> bytes:
         """Return the signed root of trust."""
         return self.seal(ROOT_TYPE, encode(self.root), ["root"])
+
+    def rotate(self, role: str) -> bytes:
+        """Give a role (not root) another key; return the next root, which says so."""
+        before, old = self.newest_root, self.key_id(role)
+        version = before.version + 1
+        self.keys[role] = SigningKey(hashlib.sha256(f"{role} {version}".encode()).digest())
+        public = {keyid: key for keyid, key in before.keys.items() if keyid != old}
+        public[self.key_id(role)] = bytes(self.keys[role].verify_key)
+        roles = {**before.roles, role: Role((self.key_id(role),), 1)}
+        self.newest_root = replace(before, version=version, keys=public, roles=roles)
+        return self.seal(ROOT_TYPE, encode(self.newest_root), ["root"])
+
+    def timestamp(self, issued_s: float = ISSUED_S, days: float = 7, **channels: int) -> bytes:
+        """Return a signed timestamp that names these sequences."""
+        times = format_time(issued_s), format_time(issued_s + days * DAY_S)
+        found = Timestamp(*times, self.newest_root.version, channels)
+        return self.seal(TIMESTAMP_TYPE, encode(found), ["timestamp"])
+
+    def command(self, counter: int, command: str = "rollback", **changes: Any) -> bytes:
+        """Return a signed order to board-a."""
+        times = format_time(ISSUED_S), format_time(ISSUED_S + 2 * DAY_S)
+        order = replace(Command("board-a", counter, *times, command), **changes)
+        return self.seal(COMMAND_TYPE, encode(order), ["release"])
 
     def manifest(self, files: Optional[Dict[str, bytes]] = None, **changes: Any) -> ReleaseManifest:
         """Return a release of the given files with the next sequence."""
@@ -67,7 +99,7 @@ class Publisher:
             "model": ReleaseModel("tiny", str(self.sequence), 0, False, False, tensors[:1], tensors[1:]),
             "blobs": {role: self.blob(data) for role, data in files.items()},
             "selftest": SelfTest(),
-            "rollout": Rollout("test"),
+            "rollout": Rollout(f"push-{self.sequence}"),
         }
         return ReleaseManifest(**{**fields, **changes})
 

@@ -132,6 +132,11 @@ class Agent:
         self._process.send_signal(signal.SIGTERM)
         return self._process.wait(10)
 
+    def wait(self) -> int:
+        """Return how it ended by itself."""
+        assert self._process is not None
+        return self._process.wait(PATIENCE_S)
+
     def close(self) -> None:
         if self._process is not None and self._process.poll() is None:
             self.kill()

@@ -1,0 +1,1 @@
+"""What devices say: status, live predictions, results in SQL."""

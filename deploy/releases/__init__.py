@@ -1,0 +1,1 @@
+"""From a bundle to what the broker keeps: sign, write down, publish, keep, go back."""

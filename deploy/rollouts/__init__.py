@@ -1,0 +1,1 @@
+"""A release in stages: the rules, the book, the controller."""

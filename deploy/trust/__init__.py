@@ -1,0 +1,1 @@
+"""The fleet's keys, roots of trust, certificates, and what they sign."""
