@@ -23,7 +23,9 @@ from contract.records import (
 from contract.stamps import TIME_PATTERN, ULID_PATTERN
 from contract.topics import BLOB_ID_PATTERN, DEVICE_PATTERN, NAME_PATTERN
 
-PHASES = ("idle", "downloading", "verifying", "testing", "trial", "active", "failed", "rolled_back")
+# Phases in which a release has begun and not ended.
+UNDER_WAY = ("downloading", "verifying", "testing", "trial")
+PHASES = ("idle", *UNDER_WAY, "active", "failed", "rolled_back")
 BACKENDS = ("edgetpu", "cpu")
 MAX_IMAGE_BYTES = 128 * 1024
 NOT_PUBLISHED = 0

@@ -66,11 +66,15 @@ class Plan:
 
 @dataclass(frozen=True)
 class Tally:
-    """How many devices a stage has, how many of them run the release, and how many do not and will not."""
+    """How many devices a stage has, how many of them run the release, and how many do not and will not.
+
+    `busy` are those that have begun and not ended, and are online.
+    """
 
     devices: int
     good: int
     failed: int
+    busy: int = 0
 
     @property
     def pending(self) -> int:
@@ -111,15 +115,18 @@ def decide(gate: Gate, tally: Tally, elapsed_s: float, held_s: float | None) -> 
     reason = _failure(gate, tally, failed)
     if reason:
         return Decision(Move.ABORT, reason)
-    executed = tally.good + failed
-    is_met = executed >= min(gate.min_executed, tally.devices) and not _is_below(
-        tally.good, gate.min_success, tally.devices
-    )
-    if not is_met:
+    # Failing may take longer than succeeding: who has begun is heard first, within the timeout.
+    is_awaited = tally.busy > 0 and held_s is None and not is_late
+    if is_awaited or not _is_enough(gate, tally, failed):
         return Decision(Move.WAIT)
     if (held_s or 0.0) >= gate.soak_s:
         return Decision(Move.ADVANCE, f"{tally.good} of {tally.devices} devices run it")
     return Decision(Move.HOLD)
+
+
+def _is_enough(gate: Gate, tally: Tally, failed: int) -> bool:
+    has_executed = tally.good + failed >= min(gate.min_executed, tally.devices)
+    return has_executed and not _is_below(tally.good, gate.min_success, tally.devices)
 
 
 def _failure(gate: Gate, tally: Tally, failed: int) -> str:

@@ -1,8 +1,9 @@
 """Counts the devices of one stage, each once, whatever order their reports come in. Pure."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
-from contract.messages import ModelReport
+from contract.messages import UNDER_WAY, ModelReport
 from deploy.fleets.fleet import Device, Wanted, judge
 from deploy.rollouts.rollout_book import Counted
 from deploy.rollouts.rollout_rules import Tally
@@ -15,6 +16,7 @@ class StageCount:
     def __init__(self, wanted: Wanted, counted: Iterable[Counted]) -> None:
         self._wanted = wanted
         self._counted = {one.device: one for one in counted}
+        self._busy: set[str] = set()
         self._before: dict[str, ModelReport | None] = {}
 
     def start(self, devices: Iterable[Device]) -> None:
@@ -24,7 +26,7 @@ class StageCount:
     @property
     def tally(self) -> Tally:
         """The counts as they stand."""
-        return count_all(self._counted.values())
+        return replace(count_all(self._counted.values()), busy=len(self._busy))
 
     @property
     def unfinished(self) -> list[Counted]:
@@ -38,11 +40,20 @@ class StageCount:
         if known is None or report is None:
             return None
         found = self._judge(known, device, report)
+        self._note_busy(device, report, found)
         # The same end told again is not news: a device repeats it after every reconnection.
         if (found.phase, found.problem) == (known.phase, known.problem):
             return None
         self._counted[device.name] = found
         return found
+
+    def _note_busy(self, device: Device, report: ModelReport, found: Counted) -> None:
+        has_begun = report.sequence == self._wanted.sequence and report.phase in UNDER_WAY
+        is_here = device.online is not False
+        if has_begun and is_here and found.phase is None:
+            self._busy.add(device.name)
+        else:
+            self._busy.discard(device.name)
 
     def _judge(self, known: Counted, device: Device, report: ModelReport) -> Counted:
         outcome = judge(device, self._wanted, 0.0, self._before.get(device.name))

@@ -38,6 +38,22 @@ def test_the_gate(good, failed, devices, elapsed_s, held_s, expected):
     assert decide(GATE, Tally(devices, good, failed), elapsed_s, held_s).move is expected
 
 
+@pytest.mark.parametrize(
+    "good, busy, elapsed_s, held_s, expected",
+    [
+        (95, 5, 50, None, WAIT),  # they may still fail
+        (95, 0, 50, None, HOLD),  # the others have not begun
+        (95, 5, 50, 3.0, HOLD),  # who comes later does not begin the soak anew
+        (95, 5, 50, 10.0, ADVANCE),
+        (98, 2, 100, None, HOLD),  # not ended in time is failed, exactly at the limit
+        (97, 3, 100, None, ABORT),
+    ],
+)
+def test_who_has_begun_is_heard_before_the_gate_is_met(good, busy, elapsed_s, held_s, expected):
+    """Those that fail may need longer than those that do not."""
+    assert decide(GATE, Tally(100, good, 0, busy), elapsed_s, held_s).move is expected
+
+
 def test_the_reason_says_what_was_seen_and_what_was_allowed():
     """It ends up in the ledger, on the screen and on the broker."""
     assert decide(GATE, Tally(100, 97, 3), 5, 10).reason == "3 of 100 devices failed; at most 2 % may"

@@ -47,6 +47,19 @@ def test_on_the_way_is_pending(count, phase):
     assert count.observe(says("a", phase)) is None and count.tally.pending == 2
 
 
+def test_who_has_begun_is_busy_until_it_ends_or_goes_offline(count):
+    """One that is gone in the middle holds up nobody."""
+    count.observe(says("a", "downloading"))
+    count.observe(says("b", "testing"))
+    count.observe(says("b", "testing", 4))
+    assert count.tally.busy == 1
+    count.observe(replace(says("a", "downloading"), online=False))
+    assert count.tally.busy == 0
+    count.observe(says("a", "trial"))
+    count.observe(says("a", "failed", error=REFUSED))
+    assert count.tally == Tally(2, 0, 1, busy=0)
+
+
 def test_what_was_good_may_come_back(count):
     """During the soak."""
     count.observe(says("a", "active"))
