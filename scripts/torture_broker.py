@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import getpass
-import hashlib
 import json
 import os
 import random
@@ -18,8 +17,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from contract.artifacts import Accuracy, BundleManifest, Calibration, FileEntry, TensorSpec
-from contract.codec import encode
 from deploy.brokers.broker import choose_port, find_mosquitto
 from deploy.brokers.broker_files import Plan, write_local
 from deploy.connection.address import LOOPBACK, Address
@@ -29,7 +26,7 @@ from deploy.trust.certificates import device_folder, operator_folder
 from deploy.trust.keys import init_fleet
 from deploy.trust.provisioning import build_settings, provision
 from host_cli.errors import Unreachable
-from tests.fakes.publisher import tiny_files
+from tests.deploy.helpers import write_tiny_bundle
 
 BIN = Path(sys.executable).parent
 BASE = "coral"
@@ -102,7 +99,7 @@ class Fleet:
     def push(self) -> bool:
         """Publish one more release, of other files; say whether the broker lived long enough."""
         self.pushes += 1
-        bundle = write_bundle(self.folder / f"bundle-{self.pushes}", str(self.pushes))
+        bundle = write_tiny_bundle(self.folder / f"bundle-{self.pushes}", str(self.pushes))
         words = ("push", str(bundle), "--all", "--no-wait", "--yes", "--chunk-bytes", "256")
         is_done = self._deploy(*words, "--broker", str(self.address)).wait() == 0
         self.refused += not is_done
@@ -184,34 +181,6 @@ def ask(url: str) -> bool:
     with contextlib.suppress(OSError), urllib.request.urlopen(request, timeout=10) as answer:
         return bool(answer.status == 200)
     return False
-
-
-def write_bundle(folder: Path, version: str) -> Path:
-    """Write a bundle of a small real model, with labels that no other version has."""
-    folder.mkdir()
-    contents = {**tiny_files(), "report": b"{}"}
-    contents["labels"] = "".join(f"class {number} of {version}\n" for number in range(10)).encode()
-    names = {"model": "model.tflite", "labels": "labels.txt", "preprocessing": "preprocessing.json"}
-    names |= {"golden": "golden.npz", "report": "report.json"}
-    entries = {}
-    for role, data in contents.items():
-        (folder / names[role]).write_bytes(data)
-        entries[role] = FileEntry(names[role], len(data), hashlib.sha256(data).hexdigest())
-    manifest = BundleManifest(
-        name="tiny",
-        version=version,
-        fallback=None,
-        inputs=(TensorSpec("in", (1, 28, 28, 1), "uint8", 1 / 255, 0),),
-        outputs=(TensorSpec("out", (1, 10), "uint8", 1 / 256, 0),),
-        compiled=False,
-        reweighted=False,
-        minimum_runtime="2.5.0",
-        accuracy=Accuracy(0.9, 0.9, 100),
-        calibration=Calibration(10, 0),
-        **entries,
-    )
-    (folder / "manifest.json").write_bytes(encode(manifest))
-    return folder
 
 
 @contextlib.contextmanager

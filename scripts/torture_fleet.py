@@ -14,7 +14,7 @@ from pathlib import Path
 
 from contract.rings import is_in_percent
 from deploy.rollouts.rollout_rules import DEFAULT_PERCENTS, Gate, Plan
-from deploy.simulate import PREFIX, Rehearsal, Rehearsed, rehearse
+from deploy.simulate import PREFIX, Rehearsal, Rehearsed, as_json, rehearse
 from edge_agent.simulate.faults import FAILS_SELFTEST, Fault, deal
 from tests.deploy.helpers import write_bundle
 
@@ -40,6 +40,7 @@ def main() -> int:
         found = run(options.devices, options.seed, plan)
         wrong += check(found, plan, options.devices, options.seed)
         told.append(describe(found, max_failures))
+        print(json.dumps({**as_json(found), "wrong": wrong}), file=sys.stderr, flush=True)
     print("; ".join(told + wrong))
     return 1 if wrong else 0
 

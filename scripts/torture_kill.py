@@ -14,6 +14,7 @@ from typing import NamedTuple
 from contract.manifest import ReleaseManifest
 from contract.topics import Topics
 from edge_agent.updates.slots import Slots
+from host_cli.progress import Advance, progress
 from tests.fakes.publisher import Publisher, tiny_files
 from tests.house.conftest import BOARD_BIN, Agent, Broker, running_broker, wait_for
 
@@ -75,7 +76,7 @@ class Pushes:
         return manifest, files
 
 
-def torture(count: int, seed: int, folder: Path) -> Found:
+def torture(count: int, seed: int, folder: Path, advance: Advance = lambda amount: None) -> Found:
     """Kill an agent `count` times, several times in each push, and look at what it leaves each time."""
     chance, publisher = random.Random(seed), Publisher(CHUNK_BYTES)
     (folder / "agent").mkdir()
@@ -92,6 +93,7 @@ def torture(count: int, seed: int, folder: Path) -> Found:
                     _sleep_into_push(agent, chance)
                     agent.kill()
                     kills += 1
+                    advance(1)
                     problems += _look(agent, (active, manifest))
                 missing_bytes = _missing_bytes(agent, manifest, files)
                 active = _finish(agent, manifest)
@@ -169,8 +171,8 @@ def main() -> int:
         print("mosquitto is not installed", file=sys.stderr)
         return 1
     began_s = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
-        found = torture(args.count, args.seed, Path(folder))
+    with tempfile.TemporaryDirectory() as folder, progress("killing", args.count, "kills") as advance:
+        found = torture(args.count, args.seed, Path(folder), advance)
     for problem in found.problems:
         print(problem, file=sys.stderr)
     print(

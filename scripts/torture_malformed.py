@@ -24,6 +24,7 @@ from edge_agent.updates.transfer import Transfer
 from edge_agent.updates.trust_rules import verify_command, verify_next_root, verify_timestamp
 from edge_agent.updates.verify import Scope, Seen, load_root, verify_release
 from edge_agent.upkeep.command_desk import CommandDesk
+from host_cli.progress import Advance, progress
 from tests.contract.test_messages import GOLDEN, KINDS
 from tests.fakes.authority import ROOT_KEYS, TWO, Authority
 from tests.fakes.board import DEVICE, Board
@@ -58,7 +59,7 @@ class Count(NamedTuple):
     growth_bytes: int
 
 
-def torture(count: int, seed: int, folder: Path) -> Count:
+def torture(count: int, seed: int, folder: Path, advance: Advance = lambda amount: None) -> Count:
     """Feed `count` spoiled messages to every reader in turn; print the first escapes with their cause."""
     source = random.Random(seed)
     readers = [*contract_readers(), *trust_readers(), *host_readers(), *board_readers(folder)]
@@ -76,6 +77,7 @@ def torture(count: int, seed: int, folder: Path) -> Count:
             if escapes <= SHOWN:
                 print(f"{reader.name} let something else escape: {payload[:2000]!r}", file=sys.stderr)
                 traceback.print_exc()
+        advance(1)
         if number == int(count * WARM_SHARE):
             warm_bytes = resident_bytes()
     return Count(count, accepted, escapes, resident_bytes() - warm_bytes)
@@ -253,8 +255,11 @@ def main() -> int:
     chosen = parser.parse_args()
     logging.disable(logging.CRITICAL)
     began_s = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
-        found = torture(chosen.count, chosen.seed, Path(folder))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        progress("sending nonsense", chosen.count, "inputs") as advance,
+    ):
+        found = torture(chosen.count, chosen.seed, Path(folder), advance)
     rate = found.inputs / (time.monotonic() - began_s)
     print(
         f"malformed: seed {chosen.seed}, {found.inputs} inputs, {found.escapes} escapes, "

@@ -5,6 +5,7 @@ import logging
 import sys
 import time
 
+from host_cli.progress import progress
 from tests.powercut.explorer import MAX_CUTS, MAX_FETCHED_AGAIN, Explorer
 
 
@@ -15,7 +16,8 @@ def main() -> int:
     args = parser.parse_args()
     logging.disable(logging.CRITICAL)
     began_s = time.monotonic()
-    figures = Explorer(args.seed).explore(args.count)
+    with progress("cutting the power", args.count, "states") as advance:
+        figures = Explorer(args.seed, lambda: advance(1)).explore(args.count)
     for failure in figures.failures:
         print(failure, file=sys.stderr)
     print(

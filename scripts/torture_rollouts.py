@@ -16,6 +16,7 @@ from pathlib import Path
 
 from deploy.rollouts.rollout import list_all, resume
 from deploy.trust.keys import init_fleet
+from host_cli.progress import progress
 from tests.deploy.helpers import write_bundle
 from tests.deploy.killing import killed_at
 from tests.deploy.rollout_helpers import LossyBroker, Place, boards, require_all_stages_once
@@ -34,13 +35,14 @@ def main() -> int:
         return control(Path(options.child[0]), int(options.child[1]), options.child[2], int(options.child[3]))
     started_s = time.monotonic()
     kills = failures = 0
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, progress("rolling out", options.count, "rollouts") as advance:
         folder = Path(name)
         broker = prepare(folder)
         try:
             for number in range(options.count):
                 found, error = torture(folder, broker, number, random.Random(options.seed * 10**6 + number))
                 kills += found
+                advance(1)
                 failures += error is not None
                 if error is not None:
                     print(f"rollout {number}: {error!r}", file=sys.stderr)

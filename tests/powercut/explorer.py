@@ -148,9 +148,10 @@ class Figures:
 
 
 class Explorer:
-    """Explores the scenarios cut by cut; the same seed makes the same cuts."""
+    """Explores the scenarios cut by cut; the same seed makes the same cuts. It tells each state."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, tell: Callable[[], None] = lambda: None) -> None:
+        self._tell = tell
         self._chance = Random(seed)
         self._fleet = Fleet(("one", "two", "three", "four", "bad", "five"))
         self._marked = b""
@@ -244,6 +245,7 @@ class Explorer:
     def _boot(self, scenario: Scenario, state: State) -> List[Moment]:
         figures, disk = self.figures, state.disk
         figures.states += 1
+        self._tell()
         figures.contents.add(hash(frozenset(disk.contents().items())))
         figures.max_boots = max(figures.max_boots, len(state.story) - 1)
         moments = [Moment("boot", disk.copy())]
