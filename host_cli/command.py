@@ -20,7 +20,7 @@ _INSTALL = "install the program with what it needs, such as pip install '.[quant
 def run(app: typer.Typer, argv: Sequence[str] | None = None) -> int:
     """Run `app` and return its exit code: 0, or what host_cli.errors says, or 130 after Ctrl-C."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    as_json = "--json" in arguments
+    shown = {"ok": False} if "--json" in arguments else None
     verbose = "-vv" in arguments
     arguments = [argument for argument in arguments if argument != "-vv"]
     try:
@@ -28,31 +28,31 @@ def run(app: typer.Typer, argv: Sequence[str] | None = None) -> int:
         if exit_code == INTERRUPTED:
             raise KeyboardInterrupt
     except CommandError as error:
-        _explain(error.code, error.what, error.where, error.hint, as_json)
+        _explain(error.code, error.what, error.where, error.hint, shown)
         exit_code = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         print("stopped by Ctrl-C", file=sys.stderr)
         exit_code = INTERRUPTED
     except ModuleNotFoundError as error:
-        _explain("failed", f"the package {error.name} is not installed", _program(), _INSTALL, as_json)
+        _explain("failed", f"the package {error.name} is not installed", _program(), _INSTALL, shown)
         exit_code = 1
     except OSError as error:
         where = str(error.filename or _program())
         _explain(
-            "failed", error.strerror or str(error), where, "check the path, its rights and the disk", as_json
+            "failed", error.strerror or str(error), where, "check the path, its rights and the disk", shown
         )
         exit_code = 1
     except TyperException as error:
         command = getattr(getattr(error, "ctx", None), "command_path", None) or _program()
         # Without any argument the help has been printed, and there is no message.
         what = error.format_message() or "no command was given"
-        _explain("wrong_usage", what, command, f"{command} --help", as_json)
+        _explain("wrong_usage", what, command, f"{command} --help", shown)
         exit_code = error.exit_code
     except Exception as error:
         if verbose:
             traceback.print_exc()
         what = f"unexpected {type(error).__name__}: {error}"
-        _explain("failed", what, "this is a bug", "run with -vv", as_json)
+        _explain("failed", what, "this is a bug", "run with -vv", shown)
         exit_code = 1
     return exit_code
 
@@ -62,12 +62,18 @@ def print_result(result: dict[str, Any], text: str, as_json: bool) -> None:
     print(json.dumps(result) if as_json else text, flush=True)
 
 
+def print_failed(result: dict[str, Any], error: CommandError) -> int:
+    """Print a command's result that is no success as one JSON object with the error; return the exit code."""
+    _explain(error.code, error.what, error.where, error.hint, result)
+    return error.exit_code
+
+
 def _program() -> str:
     return Path(sys.argv[0]).name
 
 
-def _explain(code: str, what: str, where: str, hint: str, as_json: bool) -> None:
+def _explain(code: str, what: str, where: str, hint: str, shown: dict[str, Any] | None) -> None:
     print(f"error: {what}\n   at: {where}\n  try: {hint}", file=sys.stderr)
-    if as_json:
+    if shown is not None:
         error = {"code": code, "message": f"{what} ({where})", "hint": hint}
-        print(json.dumps({"ok": False, "error": error}), flush=True)
+        print(json.dumps({**shown, "error": error}), flush=True)

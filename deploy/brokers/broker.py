@@ -4,6 +4,7 @@ import ctypes
 import getpass
 import logging
 import os
+import random
 import shutil
 import signal
 import socket
@@ -24,6 +25,9 @@ from deploy.trust.certificates import operator_folder
 from host_cli.errors import CommandError, Failed, Unreachable, WrongUsage
 
 LOG_FILE = "mosquitto.log"
+# Below those that the kernel lends to outgoing connections, which would take one before the broker does.
+FREE_PORTS = range(10_000, 30_000)
+PORTS_TRIED = 20
 SEARCH_PATH = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin")
 START_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 10.0
@@ -51,19 +55,21 @@ def find_mosquitto() -> str | None:
 
 
 def choose_port(port: int, host: str = LOOPBACK) -> int:
-    """Return a port that is free now: `port`, or any when it is 0.
+    """Return a port that is free now: `port`, or any of FREE_PORTS when it is 0.
 
     Raises:
         WrongUsage: another program has this port.
     """
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            what = f"port {port} cannot be used: {error.strerror}"
-            raise WrongUsage(what, f"{host}:{port}", "give another --port, 0 for a free one") from error
-        return int(probe.getsockname()[1])
+    for one in [port] if port else random.SystemRandom().sample(FREE_PORTS, PORTS_TRIED):
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, one))
+                return one
+            except OSError as error:
+                reason = error.strerror
+    what = f"port {one} cannot be used: {reason}"
+    raise WrongUsage(what, f"{host}:{one}", "give another --port, 0 for a free one")
 
 
 def serve(plan: Plan, embedded: bool, stop: threading.Event, announce: Announce) -> None:
@@ -87,7 +93,7 @@ def serve(plan: Plan, embedded: bool, stop: threading.Event, announce: Announce)
         _log.warning("no mosquitto found: the embedded broker serves, MQTT 3.1.1 and nothing kept on disk")
     address = _address(plan, choose_port(plan.port, plan.listen))
     with _mosquitto(program, plan, address.port) if program else _embedded(address) as running:
-        _wait_until_ready(address, running.is_alive)
+        _wait_until_ready(plan, address, running.is_alive)
         announce(address)
         _wait_for_the_end(plan, running, stop)
         if not stop.is_set():
@@ -107,7 +113,7 @@ def run_mosquitto(plan: Plan) -> Iterator[tuple[Address, int]]:
         raise WrongUsage("there is no mosquitto", "PATH", "apt install mosquitto, brew install mosquitto")
     address = _address(plan, choose_port(plan.port, plan.listen))
     with _mosquitto(program, plan, address.port) as running:
-        _wait_until_ready(address, running.is_alive)
+        _wait_until_ready(plan, address, running.is_alive)
         yield address, running.pid
 
 
@@ -166,7 +172,7 @@ def _embedded(address: Address) -> Iterator[_Running]:
         yield _Running(is_alive)
 
 
-def _wait_until_ready(address: Address, is_alive: Callable[[], bool]) -> None:
+def _wait_until_ready(plan: Plan, address: Address, is_alive: Callable[[], bool]) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     while is_alive() and time.monotonic() < deadline:
         try:
@@ -174,8 +180,9 @@ def _wait_until_ready(address: Address, is_alive: Callable[[], bool]) -> None:
                 return
         except Unreachable:
             time.sleep(POLL_S)
-    if is_alive():
-        raise Failed(f"no connection within {START_TIMEOUT_S:.0f} s", str(address), "look at its log")
+    if not is_alive():
+        raise _died(plan.folder)
+    raise Failed(f"no connection within {START_TIMEOUT_S:.0f} s", str(address), "look at its log")
 
 
 def _died(folder: Path) -> CommandError:

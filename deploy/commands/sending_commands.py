@@ -1,10 +1,9 @@
 """`deploy push|rollback|history`: reads options, calls one module, prints the result."""
 
-import json
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,8 +12,8 @@ from contract.topics import DEFAULT_BASE, Topics
 from deploy.commands.options import FLEET, AsJson, Base, Broker, Channel, Fleet, Tag, Yes, say
 from deploy.connection.address import DEFAULT_BROKER
 from deploy.durations import parse_duration
-from host_cli.command import print_result
-from host_cli.errors import CommandError, Partial, WrongUsage
+from host_cli.command import print_failed, print_result
+from host_cli.errors import Partial, WrongUsage
 
 if TYPE_CHECKING:
     from deploy.releases.push import Preview
@@ -56,9 +55,9 @@ def push(
     names = check_targets("deploy push BUNDLE", to, tag, all_, base, channel)
     if all_ and not dry_run:
         require_yes(f"every device of channel {channel} gets {bundle}", yes)
+    timeout_s, revoked = parse_duration(timeout), tuple(revoke or ())
     order = Order(
-        *(bundle, fleet, broker, names, tag, channel, base, wait),
-        *(parse_duration(timeout), chunk_bytes, dry_run, tuple(revoke or ())),
+        bundle, fleet, broker, names, tag, channel, base, wait, timeout_s, chunk_bytes, dry_run, revoked
     )
     found = push_bundle(order, say)
     if isinstance(found, Preview):
@@ -154,14 +153,6 @@ def finish(result: "Result", where: str, as_json: bool) -> int:
         print("\n".join(lines), flush=True)
         raise error
     return print_failed(shown, error)
-
-
-def print_failed(shown: dict[str, Any], error: CommandError) -> int:
-    """Print one JSON object with the result and the error in it; return the exit code."""
-    print(f"error: {error.what}\n   at: {error.where}\n  try: {error.hint}", file=sys.stderr)
-    told = {"code": error.code, "message": error.what, "hint": error.hint}
-    print(json.dumps({**shown, "error": told}), flush=True)
-    return error.exit_code
 
 
 def _show_preview(preview: "Preview", as_json: bool) -> int:

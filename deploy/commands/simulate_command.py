@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deploy.commands.options import AsJson, say
-from deploy.commands.sending_commands import print_failed
 from deploy.durations import parse_duration
 from deploy.percentages import parse_percent, parse_rings
 from deploy.rollouts.rollout_rules import Gate, Plan
-from host_cli.command import print_result
+from host_cli.command import print_failed, print_result
 
 if TYPE_CHECKING:
     from deploy.simulate import Rehearsed

@@ -177,7 +177,7 @@ class Device:
         return Lane(
             self._config,
             MAIN,
-            trust=Trust(self._config, self._world.root, link, self._disk),
+            trust=trust,
             link=link,
             clock=self._world.clock,
             boot=self._boot,
@@ -232,12 +232,14 @@ class Device:
                 self._lane.updater.unreadable(topic)
 
     def _count_chunk(self, message: MessageArrived) -> None:
+        if self.fault is None or not self._is_faulty:
+            return
         try:
             self._topics.parse_chunk(message.topic)
         except TopicError:
             return
-        self._chunks += self._is_faulty
-        if self.fault is not None and self._is_faulty and self._chunks == self.fault.after_chunks:
+        self._chunks += 1
+        if self._chunks == self.fault.after_chunks:
             self._fall(self.fault)
 
     def _fall(self, fault: Fault) -> None:

@@ -1,13 +1,14 @@
 """The folder of verified releases and of their files, which are named by their content, whole or in parts."""
 
 import contextlib
+import functools
 import hashlib
 from pathlib import Path
-from typing import Dict, List, Optional, Set
+from typing import Dict, List, NamedTuple, Optional, Set
 
 from contract.codec import decode
 from contract.envelope import MAX_ENVELOPE_BYTES, Envelope
-from contract.errors import ContractError
+from contract.errors import ContractError, ManifestError
 from contract.manifest import BlobRef, ReleaseManifest
 from edge_agent.disk import Disk
 from edge_agent.errors import StorageError
@@ -16,6 +17,15 @@ from edge_agent.files import explain, is_lost, write_whole
 RELEASE_DAMAGED = "release_damaged"
 BLOB_DAMAGED = "blob_damaged"
 _ENVELOPE = ".json"
+# A board keeps four: active, last known good, factory, candidate.
+_REMEMBERED = 4
+
+
+class _Release(NamedTuple):
+    """What a file in the folder of releases says."""
+
+    envelope: Envelope
+    manifest: ReleaseManifest
 
 
 class Store:
@@ -54,7 +64,7 @@ class Store:
         Raises:
             StorageError: it is absent or damaged (RELEASE_DAMAGED), or cannot be read now.
         """
-        return self.envelope(digest).open(ReleaseManifest)
+        return self._read_release(digest).manifest
 
     def envelope(self, digest: str) -> Envelope:
         """Return a release as it was signed.
@@ -62,18 +72,7 @@ class Store:
         Raises:
             StorageError: as `release` says.
         """
-        path = self._release_path(digest)
-        try:
-            envelope = decode(Envelope, self.disk.read(path), MAX_ENVELOPE_BYTES)
-        except ContractError as error:
-            raise StorageError(RELEASE_DAMAGED, f"{path}: {error}") from error
-        except OSError as error:
-            if is_lost(error):
-                raise StorageError(RELEASE_DAMAGED, f"{path}: {error.strerror}") from error
-            raise explain(error, path) from error
-        if hashlib.sha256(envelope.signed_bytes()).hexdigest() != digest:
-            raise StorageError(RELEASE_DAMAGED, f"{path} has changed on disk")
-        return envelope
+        return self._read_release(digest).envelope
 
     def is_there(self, digest: str, with_files: bool) -> bool:
         """Say whether a release is undamaged and, if asked, its files have their size; they are not read.
@@ -167,6 +166,17 @@ class Store:
                     raise
         return blobs
 
+    def _read_release(self, digest: str) -> _Release:
+        path = self._release_path(digest)
+        try:
+            return _parse_release(self.disk.read(path), digest)
+        except ContractError as error:
+            raise StorageError(RELEASE_DAMAGED, f"{path}: {error}") from error
+        except OSError as error:
+            if is_lost(error):
+                raise StorageError(RELEASE_DAMAGED, f"{path}: {error.strerror}") from error
+            raise explain(error, path) from error
+
     def _release_path(self, digest: str) -> Path:
         return self._releases / (digest + _ENVELOPE)
 
@@ -175,3 +185,12 @@ class Store:
         for name in self.disk.names(folder):
             if name not in kept:
                 self.disk.remove(folder / name)
+
+
+@functools.lru_cache(_REMEMBERED)
+def _parse_release(data: bytes, digest: str) -> _Release:
+    """Parse a file only when it has changed: it is read, and compared whole, many times for each release."""
+    envelope = decode(Envelope, data, MAX_ENVELOPE_BYTES)
+    if hashlib.sha256(envelope.signed_bytes()).hexdigest() != digest:
+        raise ManifestError("it has changed on disk")
+    return _Release(envelope, envelope.open(ReleaseManifest))

@@ -121,8 +121,10 @@ class FakeDevice:
 
     def crash(self) -> None:
         """Lose the connection without a word."""
-        self.client.loop_stop()
+        # Ending its thread takes up to a second, in which it must not connect again.
+        self.client.reconnect_delay_set(int(TIMEOUT_S), int(TIMEOUT_S))
         self.client.socket().shutdown(socket.SHUT_RDWR)
+        self.client.loop_stop()
 
     def send(self, topic: str, payload: bytes, retain: bool = True) -> None:
         self.client.publish(topic, payload, 1, retain and self._retains).wait_for_publish(TIMEOUT_S)

@@ -6,12 +6,22 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 from contract.artifacts import Accuracy, BundleManifest, Calibration, FileEntry, TensorSpec
 from contract.codec import encode
+from tests.fakes.publisher import tiny_files
 
 START_TIMEOUT_S = 20
 MODEL_BYTES = 50_000
+_INPUTS = (TensorSpec("in", (1, 28, 28, 1), "uint8", 1 / 255, 0),)
+_NAMES = {
+    "model": "model.tflite",
+    "labels": "labels.txt",
+    "preprocessing": "preprocessing.json",
+    "golden": "golden.npz",
+    "report": "report.json",
+}
 
 
 def run_deploy(*arguments: str) -> subprocess.Popen:
@@ -43,29 +53,38 @@ def stop(process: subprocess.Popen) -> tuple[str, str]:
 
 def write_bundle(folder: Path, *, model_bytes: int = MODEL_BYTES, version: str = "1") -> Path:
     """Write a bundle as quantize would; the bytes of the model are not a model."""
-    folder.mkdir(parents=True, exist_ok=True)
     contents = {
-        "model": ("model.tflite", (b"0123456789abcdef" * (model_bytes // 16 + 1))[:model_bytes]),
-        "labels": ("labels.txt", b"cat\ndog\n"),
-        "preprocessing": ("preprocessing.json", b"{}"),
-        "golden": ("golden.npz", b"golden" * 100),
-        "report": ("report.json", b"{}"),
+        "model": (b"0123456789abcdef" * (model_bytes // 16 + 1))[:model_bytes],
+        "labels": b"cat\ndog\n",
+        "preprocessing": b"{}",
+        "golden": b"golden" * 100,
     }
+    outputs = (TensorSpec("out", (1, 2), "uint8", 1 / 256, 0),)
+    return _write(folder, contents, name="toy", version=version, inputs=_INPUTS, outputs=outputs)
+
+
+def write_tiny_bundle(folder: Path, version: str) -> Path:
+    """Write a bundle of a small real model, with labels that no other version has."""
+    contents = tiny_files()
+    contents["labels"] = contents["labels"].replace(b"\n", version.encode() + b"\n")
+    outputs = (TensorSpec("out", (1, 10), "uint8", 1 / 256, 0),)
+    return _write(folder, contents, name="tiny", version=version, inputs=_INPUTS, outputs=outputs)
+
+
+def _write(folder: Path, contents: dict[str, bytes], **about: Any) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
     entries = {}
-    for role, (name, data) in contents.items():
-        (folder / name).write_bytes(data)
-        entries[role] = FileEntry(name, len(data), hashlib.sha256(data).hexdigest())
+    for role, data in {**contents, "report": b"{}"}.items():
+        (folder / _NAMES[role]).write_bytes(data)
+        entries[role] = FileEntry(_NAMES[role], len(data), hashlib.sha256(data).hexdigest())
     manifest = BundleManifest(
-        name="toy",
-        version=version,
         fallback=None,
-        inputs=(TensorSpec("in", (1, 28, 28, 1), "uint8", 1 / 255, 0),),
-        outputs=(TensorSpec("out", (1, 2), "uint8", 1 / 256, 0),),
         compiled=False,
         reweighted=False,
         minimum_runtime="2.5.0",
         accuracy=Accuracy(0.9, 0.9, 100),
         calibration=Calibration(10, 0),
+        **about,
         **entries,
     )
     (folder / "manifest.json").write_bytes(encode(manifest))

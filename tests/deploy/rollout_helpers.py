@@ -1,7 +1,6 @@
 """What the tests of rollouts share: a fleet of fake boards, and a rollout that is quick."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -79,13 +78,6 @@ def in_background(work: Callable[[], object]) -> Iterator[list]:
     yield results
     thread.join(TIMEOUT_S * 3)
     assert not thread.is_alive(), "it did not end"
-
-
-def wait_until(what: str, ask: Callable[[], object], timeout_s: float = TIMEOUT_S) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not ask():
-        assert time.monotonic() < deadline, f"not in time: {what}"
-        time.sleep(0.02)
 
 
 class LossyBroker(Mosquitto):

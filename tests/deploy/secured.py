@@ -3,7 +3,6 @@
 import getpass
 import os
 import queue
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -13,12 +12,13 @@ from pathlib import Path
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from deploy.brokers.broker import choose_port, find_mosquitto
 from deploy.brokers.broker_files import Plan, write_local
 from deploy.connection.address import LOOPBACK
 from deploy.connection.credentials import Credentials
 from deploy.connection.tls import build_context
 from deploy.trust.certificates import _issue_client, load_authority
+from tests.fakes.mosquitto import run_mosquitto
+from tests.fakes.ports import take_free_port
 
 OBSERVER = "_observer"
 PATIENCE_S = 10.0
@@ -33,17 +33,12 @@ def issue(fleet: Path, name: str, folder: Path) -> Credentials:
 @contextmanager
 def run_secured(fleet: Path, folder: Path) -> Iterator[int]:
     """Run mosquitto with the fleet's files, and one more user who may do everything; yield its port."""
-    port = choose_port(0)
+    port = take_free_port()
     config = write_local(Plan(folder, port, fleet), port, getpass.getuser())
     with (folder / "reefline" / "acl").open("a") as rights:
         rights.write(f"\nuser {OBSERVER}\ntopic readwrite #\n")
-    with (folder / "log").open("ab") as log:
-        process = subprocess.Popen([find_mosquitto() or "", "-c", str(config)], stderr=log)
-    try:
+    with run_mosquitto(config, port):
         yield port
-    finally:
-        process.terminate()
-        process.wait(PATIENCE_S)
 
 
 class Client:
@@ -70,14 +65,7 @@ class Client:
         self._port = port
 
     def __enter__(self) -> "Client":
-        until_s = time.monotonic() + PATIENCE_S
-        while True:
-            try:
-                self._client.connect(LOOPBACK, self._port)
-                break
-            except ConnectionRefusedError:
-                assert time.monotonic() < until_s, "mosquitto does not start"
-                time.sleep(0.02)
+        self._client.connect(LOOPBACK, self._port)
         self._client.loop_start()
         with self._changed:
             self._changed.wait_for(lambda: self._is_connected is not None, PATIENCE_S)

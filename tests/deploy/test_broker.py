@@ -14,7 +14,7 @@ import pytest
 
 from deploy.brokers import broker as module
 from deploy.brokers import broker_files
-from deploy.brokers.broker import choose_port, find_mosquitto, serve
+from deploy.brokers.broker import choose_port, find_mosquitto, run_mosquitto, serve
 from deploy.brokers.broker_files import RENEW_BEFORE_S, Plan, renew, write_server
 from deploy.connection.address import Address
 from deploy.connection.credentials import Credentials
@@ -94,10 +94,14 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path):
 
 
 def test_a_broker_that_dies_is_told(tmp_path, monkeypatch):
-    """With the last words of its log."""
+    """With the last words of its log; nobody is told an address where nothing listens."""
     monkeypatch.setattr(broker_files, "_limits", lambda _changes: ["nonsense true"])
+    told = []
     with pytest.raises(Failed, match="nonsense"):
-        serve(Plan(tmp_path, 0), False, threading.Event(), lambda address: None)
+        serve(Plan(tmp_path, 0), False, threading.Event(), told.append)
+    with pytest.raises(Failed, match="nonsense"), run_mosquitto(Plan(tmp_path, 0)):
+        pass
+    assert told == []
 
 
 def test_without_any_broker_it_says_what_to_install(tmp_path, monkeypatch):
@@ -230,7 +234,7 @@ def test_a_server_runs_the_files_that_were_written_for_it(fleet, tmp_path):
     process = subprocess.Popen([find_mosquitto(), "-c", str(server / "mosquitto.conf")])
     try:
         own = Credentials.read(fleet / "ca" / "operators" / "deploy")
-        module._wait_until_ready(Address("localhost", port, True, own), lambda: process.poll() is None)
+        module._wait_until_ready(plan, Address("localhost", port, True, own), lambda: process.poll() is None)
         assert process.poll() is None
     finally:
         process.terminate()

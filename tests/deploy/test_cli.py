@@ -9,8 +9,10 @@ import pytest
 
 from deploy.brokers.broker import choose_port
 from deploy.cli import main
+from deploy.fleets.results import ResultStore
 from tests.deploy.fake_device import FakeDevice
 from tests.deploy.helpers import read_line, run_deploy, stop
+from tests.fakes.waiting import wait_for
 
 
 @pytest.fixture
@@ -120,12 +122,17 @@ def test_collect_runs_until_it_is_stopped(device, address, base, tmp_path, capsy
     assert "collecting" in read_line(process.stderr)
     device.predict(1)
     device.predict(3)
-    time.sleep(0.5)
+    wait_for("both are stored", lambda: gaps_in(store))
     out, _ = stop(process)
     assert json.loads(out) == {"stored": 2, "duplicates": 0, "refused": 0, "gaps": 1}
     assert process.returncode == 0
     assert main(["collect", "--store", store, "--gaps", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["lost"] == 1
+
+
+def gaps_in(store):
+    with ResultStore(store) as opened:
+        return opened.gaps()
 
 
 def test_collect_for_a_while_ends_by_itself(address, base, tmp_path, capsys):

@@ -1,7 +1,6 @@
 """The broker from a wheel: enough for a demonstration, and what it cannot do is written down here."""
 
 import json
-import time
 
 import pytest
 
@@ -14,6 +13,7 @@ from deploy.fleets.status import read_status
 from deploy.releases.push import Order, push
 from tests.deploy.fake_device import FakeDevice
 from tests.deploy.helpers import read_line, run_deploy, stop
+from tests.fakes.waiting import wait_for
 
 pytest.importorskip("iotcore", reason="iotcore is not installed")
 
@@ -51,10 +51,7 @@ def test_it_carries_retained_chunks(embedded, base, size):
 def test_it_sends_the_last_will(embedded, base):
     """A board that vanishes is seen."""
     FakeDevice(embedded, base, "reef-1").__enter__().crash()
-    deadline = time.monotonic() + 5
-    while (found := read_status(embedded, base, "reef-1")[0]).online and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert found.online is False
+    wait_for("the last will", lambda: read_status(embedded, base, "reef-1")[0].online is False)
 
 
 def test_a_push_goes_through_it(embedded, base, bundle, fleet):

@@ -30,8 +30,8 @@ from tests.deploy.rollout_helpers import (
     boards,
     in_background,
     require_all_stages_once,
-    wait_until,
 )
+from tests.fakes.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
 NAMES = [f"reef-{number:03}" for number in range(100)]
@@ -53,13 +53,13 @@ def test_f08_a_broker_that_lost_everything_is_given_it_again(mosquitto, bundle, 
     there = Place(bundle, fleet, mosquitto.address, base)
     over: list[bool] = []
     with in_background(lambda: keep(fleet, mosquitto.address, base, lambda: bool(over), said.append)) as kept:
-        wait_until("it listens", lambda: there.topics.trust_timestamp() in there.retained_now())
+        wait_for("it listens", lambda: there.topics.trust_timestamp() in there.retained_now())
         mosquitto.kill()
         mosquitto.start()
         with FakeDevice(mosquitto.address, base, "reef-2") as board:
             release = board.await_release()
             assert len(board.fetch(release)) == release.blobs["model"].size
-        wait_until("a timestamp", lambda: there.topics.trust_timestamp() in there.retained_now())
+        wait_for("a timestamp", lambda: there.topics.trust_timestamp() in there.retained_now())
         over.append(True)
     assert kept[0].bytes_published > release.blobs["model"].size and kept[0].timestamps == 2
 
@@ -125,13 +125,13 @@ def test_f75_reports_count_once_in_whatever_order_they_come(place):
     first = boards(place.address, place.base, ["reef-1"], {"reef-1": SILENCE}, boot=old_boot)
     other = boards(place.address, place.base, ["reef-2"], {"reef-2": SILENCE})
     with first as found, other as second, in_background(lambda: place.roll_out(gate=gate)) as results:
-        wait_until("the release", lambda: found["reef-1"].taken and second["reef-2"].taken)
+        wait_for("the release", lambda: found["reef-1"].taken and second["reef-2"].taken)
         release = found["reef-1"].taken[0]
         story(found["reef-1"], release)
         for _ in range(3):
             second["reef-2"].report("active", release.sequence, n=1)
         # What came before it has been judged by now: nothing of it may have counted.
-        wait_until("the other one counts", lambda: tally(place) == (2, 1))
+        wait_for("the other one counts", lambda: tally(place) == (2, 1))
         found["reef-1"].report("active", release.sequence, boot=new_boot, n=1)
     assert results[0].rollout.state == "done", results[0]
     assert (results[0].tally.good, results[0].tally.devices) == (2, 2)
@@ -203,7 +203,7 @@ def test_f76_a_controller_killed_while_it_goes_back_finishes_going_back(place, m
                 ended = resume(here.fleet, here.address, ended.rollout.id, here.said.append)
             assert ended.rollout.state == "aborted"
             assert [version for _, version, _ in here.sequences()] == ["0", "1", "0"]
-            wait_until("it is back", lambda board=found["reef-1"]: board.taken[-1].model.version == "0")
+            wait_for("it is back", lambda board=found["reef-1"]: board.taken[-1].model.version == "0")
             assert all(one.model.version == "0" for one in found["reef-2"].taken)
     assert boundary > 12
 
@@ -215,7 +215,7 @@ def test_f77_an_operators_roll_back_in_the_middle_wins(place, tmp_path):
     with boards(place.address, place.base, NAMES[:5], slow) as found:
         push(PushOrder(old, place.fleet, place.address, base=place.base), place.said.append)
         with in_background(lambda: place.roll_out(NAMES[:2], (50.0, 100.0))) as results:
-            wait_until("canaries have it", lambda: found[NAMES[0]].taken[-1].model.version == "1")
+            wait_for("canaries have it", lambda: found[NAMES[0]].taken[-1].model.version == "1")
             order = RollbackOrder(place.fleet, place.address, base=place.base)
             result = roll_back(order, time.time(), place.said.append)
     assert result.version == "0" and not result.bad and len(result.outcomes) == 5
@@ -230,14 +230,14 @@ def test_f78_a_device_that_was_imaged_anew_counts_again(place):
     with boards(place.address, place.base, ["reef-1"]) as found:
         board = found["reef-1"]
         with in_background(lambda: place.roll_out(gate=gate)) as results:
-            wait_until("it runs", lambda: tally(place) == (1, 1))
+            wait_for("it runs", lambda: tally(place) == (1, 1))
             boot = "01JD8Z6M5T3Q0E9W2K7R4C1XAD"
             board.send(board.topics.info("reef-1"), info_of(board, boot))
             board.report("idle", None, boot=boot, n=1, trust=TrustState(1, 0, 0))
-            wait_until("it counts anew", lambda: tally(place) == (1, 0))
+            wait_for("it counts anew", lambda: tally(place) == (1, 0))
             board.boot, board._n = boot, 1
             board.tell("active", board.taken[0])
-            wait_until("it runs again", lambda: tally(place) == (1, 1))
+            wait_for("it runs again", lambda: tally(place) == (1, 1))
             identity = list_all(place.fleet)[0].rollout.id
             pause(place.fleet, identity)
             abort(place.fleet, place.address, identity, place.said.append)

@@ -18,7 +18,8 @@ from deploy.releases.push import Order, push
 from host_cli.errors import Unreachable
 from tests.deploy.fake_device import FakeDevice
 from tests.deploy.helpers import write_bundle
-from tests.deploy.rollout_helpers import LossyBroker, boards, in_background, wait_until
+from tests.deploy.rollout_helpers import LossyBroker, boards, in_background
+from tests.fakes.waiting import wait_for
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def keeping(place):
     place.said.clear()
     work = lambda: keep(place.fleet, place.address, place.base, lambda: bool(over), place.said.append)  # noqa: E731
     with in_background(work) as kept:
-        wait_until("it listens", lambda: any("keeping" in one for one in place.said))
+        wait_for("it listens", lambda: any("keeping" in one for one in place.said))
         try:
             yield kept
         finally:
@@ -49,7 +50,7 @@ def test_a_release_that_was_taken_away_comes_back(pushed, link):
         other.publish(pushed.channel_topic, b"", retain=True)
         with FakeDevice(pushed.address, pushed.base, "reef-2") as board:
             assert board._take() in (wire, b"") and board.client.is_connected()
-            wait_until("it is back", lambda: pushed.retained_now().get(pushed.channel_topic) == wire)
+            wait_for("it is back", lambda: pushed.retained_now().get(pushed.channel_topic) == wire)
 
 
 def test_what_is_missing_at_the_start_is_published_files_first(pushed, link, monkeypatch):
@@ -82,7 +83,7 @@ def test_it_steps_back_for_a_newer_release_from_elsewhere(pushed, tmp_path):
     shutil.copytree(pushed.fleet, other)
     with keeping(pushed), FakeDevice(pushed.address, pushed.base, "reef-1"):
         push(Order(pushed.bundle, other, pushed.address, base=pushed.base, wait=False), pushed.said.append)
-        wait_until("it yields", lambda: any("came from elsewhere" in one for one in pushed.said))
+        wait_for("it yields", lambda: any("came from elsewhere" in one for one in pushed.said))
     with Ledger(pushed.fleet) as ledger:
         assert ledger.wanted() == [] and ledger.entries()[-1].what == "yielded"
 
@@ -92,7 +93,7 @@ def test_a_strangers_release_is_replaced(pushed, link):
     wire = pushed.retained(link)[pushed.channel_topic]
     with keeping(pushed):
         link.publish(pushed.channel_topic, b'{"sequence":999}', retain=True)
-        wait_until("ours is back", lambda: pushed.retained_now().get(pushed.channel_topic) == wire)
+        wait_for("ours is back", lambda: pushed.retained_now().get(pushed.channel_topic) == wire)
 
 
 def test_what_was_ordered_since_is_not_undone(pushed, tmp_path):
@@ -100,10 +101,10 @@ def test_what_was_ordered_since_is_not_undone(pushed, tmp_path):
     two = write_bundle(tmp_path / "two", model_bytes=3000, version="2")
     with keeping(pushed), FakeDevice(pushed.address, pushed.base, "reef-1") as board:
         push(Order(two, pushed.fleet, pushed.address, base=pushed.base, wait=False), pushed.said.append)
-        wait_until("version 2", lambda: board.await_release().model.version == "2")
+        wait_for("version 2", lambda: board.await_release().model.version == "2")
         with Link(pushed.address) as other:
             other.publish(pushed.channel_topic, b"", retain=True)
-        wait_until("version 2 again", lambda: board._take() != b"")
+        wait_for("version 2 again", lambda: board._take() != b"")
     assert not any("elsewhere" in one for one in pushed.said)
 
 
@@ -113,7 +114,7 @@ def test_a_damaged_file_in_the_store_stops_only_its_release(pushed, link, caplog
     blob.write_bytes(b"damaged")
     with keeping(pushed), FakeDevice(pushed.address, pushed.base, "reef-2") as board:
         board.ask(blob.name[:32], 0)
-        wait_until("it says so", lambda: "gone or damaged" in caplog.text)
+        wait_for("it says so", lambda: "gone or damaged" in caplog.text)
 
 
 def test_malformed_requests_do_no_harm(pushed):
@@ -138,7 +139,7 @@ def test_where_nothing_is_retained_it_tells_who_appears(bundle, fleet, tmp_path,
         push(order, said.append)
         work = lambda: keep(fleet, broker.address, base, lambda: bool(over), said.append)  # noqa: E731
         with in_background(work):
-            wait_until("it listens", lambda: any("keeping" in one for one in said))
+            wait_for("it listens", lambda: any("keeping" in one for one in said))
             with FakeDevice(broker.address, base, "reef-1", retains=False) as board:
                 release = board.await_release()
                 assert release.sequence == 1

@@ -136,7 +136,7 @@ def test_a_broker_that_restarts_does_not_end_us(tmp_path):
     program, address = find_mosquitto(), Address("127.0.0.1", choose_port(0))
     plan = Plan(tmp_path, address.port)
     with _mosquitto(program, plan, address.port) as running:
-        _wait_until_ready(address, running.is_alive)
+        _wait_until_ready(plan, address, running.is_alive)
         link = Link(address).__enter__()
         link.subscribe(["t/me"])
     link.publish("t/me", b"while it was away")

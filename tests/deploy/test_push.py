@@ -102,7 +102,7 @@ def test_a_device_that_crashes_is_told_as_offline(send, address, base):
     """Its last will says so."""
     fake = FakeDevice(address, base, "reef-1").__enter__()
     fake.play(lambda one: (one.await_release(), one.crash()))
-    result = send("reef-1", timeout_s=1.0)
+    result = send("reef-1", timeout_s=2.0)
     assert "offline" in result.bad[0].error.message
 
 

@@ -19,7 +19,8 @@ from deploy.rollouts.rollout_book import RolloutBook
 from host_cli.errors import Unreachable, WrongUsage
 from tests.deploy.fake_device import SILENCE
 from tests.deploy.helpers import write_bundle
-from tests.deploy.rollout_helpers import QUICK, boards, in_background, wait_until
+from tests.deploy.rollout_helpers import QUICK, boards, in_background
+from tests.fakes.waiting import wait_for
 
 NAMES = [f"reef-{number}" for number in range(1, 9)]
 
@@ -73,7 +74,7 @@ def test_a_failing_canary_takes_everybody_back(place, link, tmp_path):
         push(PushOrder(old, place.fleet, place.address, base=place.base), place.said.append)
         with boards(place.address, place.base, ["reef-9"], {"reef-9": refuse_version_1}) as nine:
             ended = place.roll_out(["reef-9"], (100.0,))
-            wait_until("it is back", lambda: nine["reef-9"].taken[-1].model.version == "0")
+            wait_for("it is back", lambda: nine["reef-9"].taken[-1].model.version == "0")
     assert ended.rollout.state == "aborted" and "1 of 1 devices failed" in ended.rollout.reason
     assert place.sequences() == [(1, "0", 100.0), (2, "1", 100.0), (3, "0", 100.0)]
     assert all([one.model.version for one in board.taken] == ["0", "0"] for board in found.values())
@@ -96,7 +97,7 @@ def test_a_device_that_comes_back_during_the_soak_ends_it(place):
     with boards(place.address, place.base, ["reef-1"]) as found:
         board = found["reef-1"]
         with in_background(lambda: place.roll_out(gate=gate)) as results:
-            wait_until("the gate is met", lambda: met(place))
+            wait_for("the gate is met", lambda: met(place))
             board.tell("rolled_back", board.taken[0], error=None)
     assert results[0].rollout.state == "aborted" and "1 of 1" in results[0].rollout.reason
 
@@ -116,7 +117,7 @@ def test_pause_stops_it_and_resume_goes_on(place):
         boards(place.address, place.base, NAMES[:2], {"reef-2": SILENCE}) as found,
         in_background(lambda: place.roll_out(["reef-1"], (100.0,), gate)) as results,
     ):
-        wait_until("the gate is met", lambda: met(place))
+        wait_for("the gate is met", lambda: met(place))
         identity = only_rollout(place).id
         assert pause(place.fleet, identity).rollout.state == "paused"
         with pytest.raises(WrongUsage, match="is paused"):
@@ -124,7 +125,7 @@ def test_pause_stops_it_and_resume_goes_on(place):
         assert stage_of(place) == ("paused", 1)
         resumed = resume(place.fleet, place.address, identity, place.said.append)
         assert resumed.rollout.state == "running" and "its controller goes on" in place.said
-        wait_until("stage 2", lambda: len(found["reef-1"].taken) == 2)
+        wait_for("stage 2", lambda: len(found["reef-1"].taken) == 2)
         ended = abort(place.fleet, place.address, identity, place.said.append)
     assert ended.rollout.state == "aborted" == results[0].rollout.state
     assert "aborted by" in ended.rollout.reason
@@ -186,7 +187,7 @@ def test_a_newer_release_from_another_machine_ends_it(place, bundle, tmp_path):
         boards(place.address, place.base, NAMES[:2], {"reef-1": SILENCE}) as found,
         in_background(lambda: place.roll_out(["reef-1"], (100.0,))) as results,
     ):
-        wait_until("stage 1", lambda: found["reef-1"].taken)
+        wait_for("stage 1", lambda: found["reef-1"].taken)
         two = write_bundle(tmp_path / "two", version="2")
         order = PushOrder(two, other, place.address, base=place.base, wait=False)
         assert push(order, place.said.append).sequence == 2

@@ -1,6 +1,5 @@
 """What a fleet looks like from outside."""
 
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from deploy.fleets.fleet import Device
 from deploy.fleets.status import as_json, as_table, follow_status, read_status
 from host_cli.errors import Unreachable
 from tests.deploy.fake_device import NOW, FakeDevice, make_info
+from tests.fakes.waiting import wait_for
 
 
 def test_an_active_device_is_shown_with_what_it_runs(device, address, base):
@@ -35,9 +35,8 @@ def test_an_active_device_is_shown_with_what_it_runs(device, address, base):
 def test_a_device_that_vanished_is_offline(address, base):
     """Its last will speaks, its birth document stays."""
     FakeDevice(address, base, "reef-1").__enter__().crash()
-    deadline = time.monotonic() + 5
-    while (found := read_status(address, base, "reef-1")[0]).online and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_for("the last will", lambda: not read_status(address, base, "reef-1")[0].online)
+    (found,) = read_status(address, base, "reef-1")
     assert as_json(found)["status"] == "offline" and found.info is not None
 
 

@@ -9,7 +9,6 @@ from dataclasses import replace
 
 import pytest
 
-from deploy.brokers.broker import find_mosquitto
 from deploy.connection.address import Address
 from deploy.connection.credentials import CA_FILE, Credentials
 from deploy.connection.link import Link
@@ -18,6 +17,7 @@ from deploy.trust import certificates
 from deploy.trust.certificates import SERVER_DAYS, init_authority, issue_server, operator_folder
 from host_cli.errors import Unreachable, WrongUsage
 from tests.deploy.secured import Client, issue, run_secured
+from tests.fakes.mosquitto import run_mosquitto
 
 # OpenSSL asks for the time with time(2), and gets second 100 of 1970.
 CLOCK = """
@@ -52,11 +52,7 @@ def fleet(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def port(fleet, tmp_path_factory):
-    if find_mosquitto() is None:
-        pytest.skip("mosquitto is not installed")
     with run_secured(fleet, tmp_path_factory.mktemp("broker")) as found:
-        with Client(found, Credentials.read(operator_folder(fleet, "deploy"))):
-            pass
         yield found
 
 
@@ -142,32 +138,12 @@ def test_what_the_broker_says_about_us_is_explained(words, meaning):
 
 def test_a_broker_with_an_expired_certificate_is_told(fleet, tmp_path):
     """Two years passed, nobody started it anew."""
-    if find_mosquitto() is None:
-        pytest.skip("mosquitto is not installed")
     own = Credentials.read(operator_folder(fleet, "deploy"))
     with run_secured(fleet, tmp_path) as port, Client(port, own):
         issue_server(fleet, ["127.0.0.1"], tmp_path / "reefline", time.time() - (SERVER_DAYS + 1) * 86400)
-    with run_again(tmp_path, port):
+    with run_mosquitto(tmp_path / "mosquitto.conf", port):
         what, _, hint = refusal(Address("127.0.0.1", port, True, own))
     assert "has expired" in what and "deploy broker" in hint
-
-
-class run_again:
-    """Run mosquitto on files that are there."""
-
-    def __init__(self, folder, port):
-        self._command = [find_mosquitto(), "-c", str(folder / "mosquitto.conf")]
-        self._port = port
-
-    def __enter__(self):
-        self._process = subprocess.Popen(self._command, stderr=subprocess.DEVNULL)
-        from tests.edge_agent.conftest import wait_for_port
-
-        wait_for_port(self._port)
-
-    def __exit__(self, *_error):
-        self._process.terminate()
-        self._process.wait(10)
 
 
 def test_a_port_without_tls_is_told():

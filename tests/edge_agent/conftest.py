@@ -2,7 +2,6 @@
 
 import queue
 import shutil
-import socket
 import subprocess
 import threading
 import time
@@ -16,9 +15,9 @@ from contract.codec import decode
 from edge_agent.inference import device_reset
 from edge_agent.inference.workers import ModelFiles
 from tests.fakes.faulty import FaultyRuntime
+from tests.fakes.mosquitto import Mosquitto
 
 DATA = Path(__file__).resolve().parent / "data"
-STARTED_WITHIN_S = 10.0
 DELEGATE_SOURCE = """
 #include <stdlib.h>
 /* The start of TfLiteDelegate, tensorflow/lite/core/c/common.h; what follows may be zero. */
@@ -95,36 +94,17 @@ def edgetpu_library(tmp_path, monkeypatch):
 @pytest.fixture
 def broker(tmp_path: Path) -> "Iterator[Callable[..., int]]":
     """Start a real mosquitto with these settings, and return its port."""
-    if shutil.which("mosquitto") is None:
-        pytest.skip("mosquitto is not installed")
     started = []
 
     def start(rights: str = "topic readwrite coral/#", anonymous: str = "true", more: str = "") -> int:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
         (tmp_path / "acl").write_text(rights + "\n")
-        settings = tmp_path / "mosquitto.conf"
-        lines = (f"listener {port} 127.0.0.1", f"allow_anonymous {anonymous}", f"acl_file {tmp_path}/acl")
-        settings.write_text("\n".join((*lines, "user root", more, "")))
-        started.append(subprocess.Popen(["mosquitto", "-c", str(settings)], stderr=subprocess.DEVNULL))
-        wait_for_port(port)
-        return int(port)
+        lines = (f"allow_anonymous {anonymous}", f"acl_file {tmp_path}/acl", more)
+        started.append(Mosquitto(tmp_path, *lines, keeps=False).start())
+        return started[-1].port
 
     yield start
-    for process in started:
-        process.terminate()
-        process.wait()
-
-
-def wait_for_port(port: int) -> None:
-    until_s = time.monotonic() + STARTED_WITHIN_S
-    while time.monotonic() < until_s:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.02)
-    raise AssertionError("mosquitto does not start")
+    for mosquitto in started:
+        mosquitto.stop()
 
 
 @pytest.fixture

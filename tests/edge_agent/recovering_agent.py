@@ -20,9 +20,9 @@ from edge_agent.config import (
 )
 from edge_agent.errors import ModelError
 from edge_agent.events import ARRAY, InferenceAsked, StopAsked
-from tests.edge_agent.running_agent import take_free_port
 from tests.fakes.board import DEVICE, Board
 from tests.fakes.faulty import INPUT, fake_release
+from tests.fakes.ports import take_free_port
 
 PATIENCE_S = 20
 GATE_MS = 20.0

@@ -1,11 +1,10 @@
 """A whole agent with the tiny model and its inference process, in a thread; its broker is never there."""
 
 import contextlib
-import socket
 import threading
 import time
 from pathlib import Path
-from typing import Any, Dict, Iterator, Optional
+from typing import Any, Dict, Iterable, Iterator, Optional, Tuple
 
 import paho.mqtt.client as mqtt
 
@@ -15,17 +14,10 @@ from edge_agent.clock import Clock
 from edge_agent.config import AgentConfig, HttpConfig, InferenceConfig, MqttConfig
 from edge_agent.events import StopAsked
 from tests.fakes.board import Board
+from tests.fakes.ports import take_free_port
 from tests.fakes.publisher import Publisher
 
 PATIENCE_S = 60
-
-
-def take_free_port() -> int:
-    """Return a port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def configure(folder: Path, queue: int = 64, **http: Any) -> AgentConfig:
@@ -43,10 +35,15 @@ def push(port: int, files: Dict[str, bytes], sequence: int = 2, **changes: Any) 
     publisher.sequence = sequence - 1
     envelope = publisher.release(publisher.manifest(files, **changes))
     messages = [message for data in files.values() for message in publisher.messages(data)]
+    retain(port, [*messages, (Topics().model_desired("board-a"), envelope)])
+
+
+def retain(port: int, messages: Iterable[Tuple[str, bytes]]) -> None:
+    """Publish retained messages, one after the other."""
     client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
     client.connect("127.0.0.1", port)
     client.loop_start()
-    for topic, payload in (*messages, (Topics().model_desired("board-a"), envelope)):
+    for topic, payload in messages:
         client.publish(topic, payload, qos=1, retain=True).wait_for_publish(PATIENCE_S)
     client.disconnect()
     client.loop_stop()

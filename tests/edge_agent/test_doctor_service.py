@@ -13,7 +13,7 @@ from edge_agent.doctor import service
 from edge_agent.doctor.findings import FAIL, OK, SKIPPED, WARN, Finding, examine
 from edge_agent.doctor.visit import Visit
 from edge_agent.lock import lock_folder
-from tests.edge_agent.running_agent import take_free_port
+from tests.fakes.ports import take_free_port
 
 CHECKS = [check._replace(needs="") for check in service.CHECKS]
 

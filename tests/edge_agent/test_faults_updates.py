@@ -27,14 +27,15 @@ from edge_agent.inference.host import Host
 from edge_agent.inference.workers import Worker
 from edge_agent.link import Link
 from edge_agent.mailbox import Mailbox
-from tests.edge_agent.conftest import wait_for_port
-from tests.edge_agent.running_agent import configure, push, run_agent, take_free_port
+from tests.edge_agent.running_agent import configure, push, run_agent
 from tests.edge_agent.test_resident import ask, install_until_load, is_on_edgetpu
 from tests.edge_agent.test_resident import install as install_compiled
 from tests.edge_agent.test_updater import other_files
 from tests.edge_agent.test_workers import STAND_IN
 from tests.fakes.board import DEVICE, GOOD, Board
+from tests.fakes.ports import take_free_port, wait_for_port
 from tests.fakes.publisher import DAY_S, ISSUED_S, tiny_files
+from tests.fakes.waiting import wait_for
 
 WITHIN_S = 20.0
 SOAK = Rollout("soaked", soak_s=60.0)
@@ -98,9 +99,7 @@ def test_f10_two_devices_of_one_id_say_so_and_take_turns_ever_more_slowly(broker
     links = [Link(config, DEVICE, mailbox) for mailbox in mailboxes]
     for link in links:
         link.start()
-    until_s = time.monotonic() + WITHIN_S
-    while not all(link.problems() for link in links) and time.monotonic() < until_s:
-        time.sleep(0.01)
+    wait_for("both say so", lambda: all(link.problems() for link in links))
     for link in links:
         link.stop()
     assert [[problem.code for problem in link.problems()] for link in links] == [["duplicate_id"]] * 2
@@ -186,7 +185,7 @@ def test_f13_an_expired_certificate_is_said_and_tried_again(tmp_path: Path) -> N
     port = take_free_port()
     server = ["openssl", "s_server", "-accept", str(port), "-cert", "old.pem", "-key", "key.pem", "-quiet"]
     process = subprocess.Popen(server, cwd=str(tmp_path), stdin=-1, stderr=subprocess.DEVNULL)
-    wait_for_port(port)
+    wait_for_port(port, process)
     mailbox = Mailbox(8)
     config = MqttConfig(port=port, ca_file=str(tmp_path / "ca.pem"), reconnect_min_s=0.1, reconnect_max_s=1)
     link = Link(config, DEVICE, mailbox)

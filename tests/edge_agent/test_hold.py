@@ -9,6 +9,7 @@ from contract.errors import MessageError
 from edge_agent.config import UpdateConfig
 from edge_agent.updates.hold import Hold
 from tests.fakes.board import FakeClock
+from tests.fakes.waiting import wait_for
 
 
 def at(quiet_hours, minute, now_s=None, lock="nowhere"):
@@ -76,7 +77,5 @@ def test_whoever_holds_the_lock_holds_until_its_process_ends(tmp_path, how):
     holder.kill()
     holder.wait()
     holder.stdout.close()
-    until_s = time.monotonic() + 10
-    while hold.is_locked() and time.monotonic() < until_s:
-        time.sleep(0.02)
+    wait_for("the lock is gone", lambda: not hold.is_locked())
     assert hold.may_switch()

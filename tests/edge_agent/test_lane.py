@@ -2,12 +2,10 @@
 
 import json
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from dataclasses import replace
 
-import paho.mqtt.client as mqtt
 import pytest
 
 from contract.codec import decode
@@ -15,8 +13,9 @@ from contract.manifest import ReleaseModel
 from contract.messages import ModelReport
 from contract.topics import Topics
 from edge_agent.config import ModelConfig, MqttConfig, ShadowConfig
-from tests.edge_agent.running_agent import PATIENCE_S, configure, run_agent
+from tests.edge_agent.running_agent import PATIENCE_S, configure, retain, run_agent
 from tests.fakes.publisher import Publisher, tiny_files
+from tests.fakes.waiting import wait_for
 
 TOPICS = Topics()
 DEFECTS_FILES = {**tiny_files(), "labels": b"\n".join(b"defect %d" % n for n in range(10))}
@@ -50,25 +49,8 @@ def release(port, channel, files, version):
     old = base.model
     model = ReleaseModel(channel, version, 0, False, False, old.inputs, old.outputs)
     envelope = publisher.release(replace(base, channel=channel, model=model))
-    client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
-    client.connect("127.0.0.1", port)
-    client.loop_start()
     messages = [message for data in files.values() for message in publisher.messages(data)]
-    for topic, payload in (*messages, (TOPICS.channel_desired(channel), envelope)):
-        client.publish(topic, payload, qos=1, retain=True).wait_for_publish(PATIENCE_S)
-    client.disconnect()
-    client.loop_stop()
-
-
-def wait_for(condition):
-    """Wait until a condition holds, and return what it said."""
-    until_s = time.monotonic() + PATIENCE_S
-    while time.monotonic() < until_s:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.05)
-    raise AssertionError("it did not come in time")
+    retain(port, [*messages, (TOPICS.channel_desired(channel), envelope)])
 
 
 def ask(agent, path, body=None):
@@ -94,14 +76,14 @@ def test_a_second_model_comes_in_by_its_own_channel_and_answers_under_its_own_na
     body = golden[0][0].tobytes()
     assert ask(agent, "/predict?model=defects", body) == 503
     release(port, "defects", DEFECTS_FILES, "7")
-    wait_for(lambda: ask(agent, "/predict?model=defects", body) != 503)
+    wait_for("a model", lambda: ask(agent, "/predict?model=defects", body) != 503)
     found = ask(agent, "/predict?model=defects", body)
     assert (found["model"]["name"], found["model"]["version"]) == ("defects", "7")
     assert found["label"].startswith("defect ")
     assert ask(agent, "/predict", body)["model"]["name"] == "tiny"
     assert ask(agent, "/predict?model=nobody", body) == 404
     assert ask(agent, "/predict?model=shadow", body) == 404
-    wait_for(lambda: read_report(port, "defects").phase == "active")
+    wait_for("active", lambda: read_report(port, "defects").phase == "active")
     assert read_report(port, "defects").current.version == "7"
     assert read_report(port, "").current.version == "1"
 
@@ -109,7 +91,7 @@ def test_a_second_model_comes_in_by_its_own_channel_and_answers_under_its_own_na
 def test_both_names_of_a_model_lead_to_it_over_the_open_inference_protocol(agent, port, golden):
     """The release's name, and the one that the configuration gives it."""
     release(port, "defects", DEFECTS_FILES, "7")
-    wait_for(lambda: ask(agent, "/v2/models/defects") != 404)
+    wait_for("ready", lambda: ask(agent, "/v2/models/defects") != 404)
     assert ask(agent, "/v2/models/tiny")["versions"] == ["1"]
     assert ask(agent, "/v2/models/defects/versions/8") == 404
     metrics = urllib.request.urlopen(agent._http + "/metrics", timeout=PATIENCE_S).read().decode()
@@ -119,9 +101,10 @@ def test_both_names_of_a_model_lead_to_it_over_the_open_inference_protocol(agent
 def test_a_shadow_is_compared_with_the_main_model_and_never_heard(agent, port, golden):
     """It sees what the main model sees; its labels differ here, so that they never agree."""
     release(port, "next", DEFECTS_FILES, "2")
-    wait_for(lambda: agent.models.lanes["shadow"].predictor.serving)
+    wait_for("the shadow", lambda: agent.models.lanes["shadow"].predictor.serving)
     body = golden[0][0].tobytes()
-    wait_for(lambda: ask(agent, "/predict", body)["model"]["name"] == "tiny" and agent.models.shadow_result)
-    result = wait_for(lambda: agent.models.shadow_result if agent.models.shadow_result.compared else None)
+    wait_for("an answer", lambda: ask(agent, "/predict", body)["model"]["name"] == "tiny")
+    wait_for("a comparison", lambda: agent.models.shadow_result and agent.models.shadow_result.compared)
+    result = agent.models.shadow_result
     assert (result.version, result.agreed) == ("2", 0)
     assert ask(agent, "/v2/models/next") == 404

@@ -12,8 +12,8 @@ from edge_agent.config import MqttConfig
 from edge_agent.events import Connected, Disconnected, MessageArrived, SubscriptionAnswered
 from edge_agent.link import Link
 from edge_agent.mailbox import Mailbox
-from tests.edge_agent.conftest import wait_for_port
-from tests.edge_agent.running_agent import take_free_port
+from tests.fakes.mosquitto import run_mosquitto
+from tests.fakes.ports import take_free_port
 
 WITHIN_S = 10.0
 
@@ -153,12 +153,8 @@ def strict_broker(tmp_path: Path) -> "Iterator[int]":
     lines = (f"listener {port} 127.0.0.1", "user root", "allow_anonymous false", "password_file users")
     tls = ("certfile ca.pem", "keyfile key.pem")
     (tmp_path / "strict.conf").write_text("\n".join((*lines, *tls)))
-    command = ["mosquitto", "-c", "strict.conf"]
-    process = subprocess.Popen(command, cwd=str(tmp_path), stderr=subprocess.DEVNULL)
-    wait_for_port(port)
-    yield port
-    process.terminate()
-    process.wait()
+    with run_mosquitto(tmp_path / "strict.conf", port):
+        yield port
 
 
 # paho leaves the socket of a failed handshake to the garbage collector.

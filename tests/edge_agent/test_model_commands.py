@@ -2,7 +2,6 @@
 
 import functools
 import json
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +14,10 @@ from edge_agent.lock import lock_folder
 from edge_agent.updates.slot_state import Candidate
 from edge_agent.updates.slots import Slots
 from edge_agent.upkeep import orders
-from tests.edge_agent.running_agent import PATIENCE_S, configure, run_agent
+from tests.edge_agent.running_agent import configure, run_agent
 from tests.edge_agent.test_updater import other_files
 from tests.fakes.board import Board
+from tests.fakes.waiting import wait_for
 
 
 @pytest.fixture
@@ -46,13 +46,6 @@ def run(tmp_path, capsys):
 def active_version(folder):
     slots = Slots(folder)
     return slots.release(slots.state.active.release).model.version
-
-
-def wait_for(condition):
-    until_s = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < until_s, "it does not happen"
-        time.sleep(0.02)
 
 
 def test_list_says_what_is_installed(board, run):
@@ -132,12 +125,15 @@ def test_a_running_agent_changes_the_model_that_answers(run, tmp_path):
     board.install(files=other_files(2))
     with run_agent(config, is_installed=False) as agent:
         lane = agent.models.lanes[MAIN]
-        wait_for(lambda: lane.predictor.serving)
+        wait_for("a model", lambda: lane.predictor.serving)
         assert lane.predictor.serving.model.version.version == "2"
         code, out, err = run("rollback")
         assert (code, err) == (0, "") and out.startswith("active           tiny 1")
-        wait_for(lambda: lane.predictor.serving and lane.predictor.serving.model.version.version == "1")
-        wait_for(lambda: len(list(agent.models.pool.pids())) == 1)
+        wait_for(
+            "version 1",
+            lambda: lane.predictor.serving and lane.predictor.serving.model.version.version == "1",
+        )
+        wait_for("one process", lambda: len(list(agent.models.pool.pids())) == 1)
         lane.slots.save(replace(lane.slots.state, candidate=Candidate("ab" * 32)))
         code, _, err = run("use", "2")
         assert code == 1 and err.startswith("error: a release is on its way in\n")

@@ -1,12 +1,12 @@
 """`edge-agent simulate` says in three lines what it cannot do."""
 
 import resource
-import socket
 
 import pytest
 
 from edge_agent import cli
 from edge_agent.simulate.descriptors import require_descriptors
+from tests.fakes.ports import take_free_port
 from tests.fakes.publisher import Publisher
 
 
@@ -15,13 +15,6 @@ def root(tmp_path):
     path = tmp_path / "root-1.json"
     path.write_bytes(Publisher().root_envelope())
     return str(path)
-
-
-def take_port():
-    """Return a port where nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
 
 
 def test_more_devices_than_descriptors_are_refused_before_the_start(root, capsys):
@@ -59,7 +52,8 @@ def test_enough_descriptors_are_taken_without_asking():
 def test_what_cannot_be_simulated_is_said(root, capsys, options, code, told):
     """Wrong options, no faults, no broker."""
     try:
-        found = cli.main(["simulate", "--devices", "2", "--root", root, "--port", take_port(), *options])
+        where = ["--root", root, "--port", str(take_free_port())]
+        found = cli.main(["simulate", "--devices", "2", *where, *options])
     except SystemExit as ended:
         found = ended.code
     assert found == code

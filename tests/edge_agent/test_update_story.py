@@ -16,11 +16,12 @@ from contract.topics import Topics
 from edge_agent.clock import Clock
 from edge_agent.config import MqttConfig, TelemetryConfig, UpdateConfig
 from edge_agent.updates import pace
-from tests.edge_agent.running_agent import PATIENCE_S, configure, push, run_agent
+from tests.edge_agent.running_agent import configure, push, run_agent
 from tests.edge_agent.test_faults_updates import predict
 from tests.edge_agent.test_updater import other_files
 from tests.fakes.proxy import Proxy
 from tests.fakes.publisher import tiny_files
+from tests.fakes.waiting import wait_for
 
 TOPICS = Topics()
 ROLLED_BACK_WITHIN_S = 2.0
@@ -58,18 +59,11 @@ def hear(port, topic, kind):
     return decode(kind, payload) if payload else None
 
 
-def report(port):
-    return hear(port, TOPICS.model_reported("board-a"), ModelReport)
-
-
-def wait_for(condition):
-    until_s = time.monotonic() + PATIENCE_S
-    while time.monotonic() < until_s:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.02)
-    raise AssertionError("it did not come in time")
+def report(port, **wanted):
+    """Return the board's report if it is as wanted."""
+    found = hear(port, TOPICS.model_reported("board-a"), ModelReport)
+    is_so = found is not None and all(getattr(found, name) == value for name, value in wanted.items())
+    return found if is_so else None
 
 
 def test_a_live_crash_in_the_soak_is_rolled_back_in_less_than_two_seconds(port, tmp_path, golden, capsys):
@@ -77,12 +71,12 @@ def test_a_live_crash_in_the_soak_is_rolled_back_in_less_than_two_seconds(port, 
     body = golden[0][0].tobytes()
     with run_agent(settings(tmp_path, port)) as agent:
         push(port, other_files(2), rollout=Rollout("soaked", soak_s=300.0))
-        wait_for(lambda: predict(agent, body) == "2")
+        wait_for("version 2 answers", lambda: predict(agent, body) == "2")
         os.kill(agent.models.main.predictor.serving.worker.pid, signal.SIGKILL)
         killed_s = time.monotonic()
-        version = wait_for(lambda: predict(agent, body) == "1" and "1")
+        version = wait_for("version 1 is back", lambda: predict(agent, body) == "1" and "1")
         took_s = time.monotonic() - killed_s
-        found = wait_for(lambda: report(port) if report(port).phase == "rolled_back" else None)
+        found = wait_for("rolled back", lambda: report(port, phase="rolled_back"))
     assert (version, found.error.code, found.current.version, found.sequence) == ("1", "worker_died", "1", 2)
     assert (found.rollout, found.n > 1) == ("soaked", True) and found.boot is not None
     assert took_s < ROLLED_BACK_WITHIN_S
@@ -95,10 +89,10 @@ def test_a_hang_on_trial_is_rolled_back_and_the_request_is_answered_by_the_old_m
     body = golden[0][0].tobytes()
     with run_agent(settings(tmp_path, port)) as agent:
         push(port, other_files(2), rollout=Rollout("soaked", soak_s=300.0))
-        wait_for(lambda: predict(agent, body) == "2")
+        wait_for("version 2 answers", lambda: predict(agent, body) == "2")
         os.kill(agent.models.main.predictor.serving.worker.pid, signal.SIGSTOP)
         assert predict(agent, body) == "1"
-        found = wait_for(lambda: report(port) if report(port).phase == "rolled_back" else None)
+        found = wait_for("rolled back", lambda: report(port, phase="rolled_back"))
     assert found.error.code == "worker_hung"
 
 
@@ -111,17 +105,17 @@ def test_the_update_lock_holds_a_release_back_until_its_holder_ends(port, tmp_pa
         )
         assert holder.stdout.readline() == b"held\n"
         push(port, other_files(2))
-        wait_for(lambda: report(port).progress_pct == 100 and report(port).sequence == 2)
+        wait_for("all of it is there", lambda: report(port, progress_pct=100, sequence=2))
 
         def problems():
             heard = hear(port, TOPICS.telemetry("board-a"), Telemetry)
             return heard is not None and "update_locked" in [problem.code for problem in heard.problems]
 
-        wait_for(problems)
+        wait_for("a problem", problems)
         assert predict(agent, body) == "1" and len(list(agent.models.pool.pids())) == 1
         holder.communicate()
-        wait_for(lambda: predict(agent, body) == "2")
-        wait_for(lambda: not problems())
+        wait_for("version 2 answers", lambda: predict(agent, body) == "2")
+        wait_for("no problem", lambda: not problems())
 
 
 def test_in_quiet_hours_a_release_waits_until_they_are_over(port, tmp_path, golden):
@@ -131,14 +125,15 @@ def test_in_quiet_hours_a_release_waits_until_they_are_over(port, tmp_path, gold
     config = replace(settings(tmp_path, port, quiet_hours="08:00-18:00"), tags=("lab", "hall-3"))
     with run_agent(config, clock=clock) as agent:
         push(port, other_files(2))
-        assert wait_for(lambda: hear(port, TOPICS.info("board-a"), DeviceInfo)).tags == ("lab", "hall-3")
-        wait_for(lambda: agent.models.main.slots.state.candidate)
+        info = wait_for("its info", lambda: hear(port, TOPICS.info("board-a"), DeviceInfo))
+        assert info.tags == ("lab", "hall-3")
+        wait_for("a candidate", lambda: agent.models.main.slots.state.candidate)
         for _ in range(20):
             assert predict(agent, body) == "1"
             time.sleep(0.05)
         assert agent.models.main._downloader._transfer is None
         clock.minute = 18 * 60
-        wait_for(lambda: predict(agent, body) == "2")
+        wait_for("version 2 answers", lambda: predict(agent, body) == "2")
 
 
 def test_a_bandwidth_cap_is_kept_over_a_real_link(port, tmp_path, golden):
@@ -148,7 +143,7 @@ def test_a_bandwidth_cap_is_kept_over_a_real_link(port, tmp_path, golden):
     with run_agent(settings(tmp_path, port, max_bytes_per_s=20_000)) as agent:
         began_s = time.monotonic()
         push(port, files)
-        wait_for(lambda: report(port).sequence == 2 and report(port).progress_pct == 100)
+        wait_for("all of it is there", lambda: report(port, progress_pct=100, sequence=2))
         assert time.monotonic() - began_s > 2.0
         assert predict(agent, golden[0][0].tobytes()) in ("1", "2")
 
@@ -161,13 +156,13 @@ def test_f03_a_real_link_of_200_bytes_a_second_is_told_and_left_alone(port, tmp_
     proxy = Proxy(port)
     with run_agent(settings(tmp_path, proxy.port, stall_s=0.2)) as agent:
         lane = agent.models.main
-        wait_for(lambda: report(port))
+        wait_for("a report", lambda: report(port))
         proxy.block_bytes, proxy.pause_s = 50, 0.25
         push(port, {**other_files(2), "golden": tiny_files()["golden"] + bytes(9000)})
-        wait_for(lambda: [problem.code for problem in lane.problems()] == ["slow_link"])
+        wait_for("slow link", lambda: [problem.code for problem in lane.problems()] == ["slow_link"])
         assert lane._downloader._asked == set() and predict(agent, body) == "1"
         proxy.heal()
-        wait_for(lambda: lane.slots.state.candidate is None or lane.slots.state.candidate.attempts)
-        wait_for(lambda: lane.problems() == ())
+        wait_for("fetched", lambda: lane.slots.state.candidate is None or lane.slots.state.candidate.attempts)
+        wait_for("no problem", lambda: lane.problems() == ())
         assert predict(agent, body) in ("1", "2")
     proxy.close()

@@ -3,15 +3,24 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
-import time
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Optional
+from typing import Iterator, Optional
 
 import pytest
 
-_PATIENCE_S = 10.0
+from tests.fakes.ports import take_free_port, wait_for_port
+
+
+@contextmanager
+def run_mosquitto(config: Path, port: int) -> Iterator[None]:
+    """Run mosquitto in the folder of a configuration; it listens on its port when the block begins."""
+    process = _start(config, port)
+    try:
+        yield
+    finally:
+        _stop(process)
 
 
 class Mosquitto:
@@ -25,12 +34,9 @@ class Mosquitto:
             settings: further lines of mosquitto.conf.
             keeps: whether what is retained is written to disk, at once.
         """
-        self._program = shutil.which("mosquitto")
-        if self._program is None:
-            pytest.skip("mosquitto is not installed")
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
-        self.port = _take_free_port()
+        self.port = take_free_port()
         lines = [
             f"listener {self.port} 127.0.0.1",
             "allow_anonymous true",
@@ -45,15 +51,8 @@ class Mosquitto:
 
     def start(self) -> "Mosquitto":
         """Run it; it accepts connections when this returns."""
-        command = [str(self._program), "-c", str(self._folder / "mosquitto.conf")]
-        self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        until_s = time.monotonic() + _PATIENCE_S
-        while time.monotonic() < until_s:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return self
-            time.sleep(0.01)
-        raise AssertionError("mosquitto does not start")
+        self.process = _start(self._folder / "mosquitto.conf", self.port)
+        return self
 
     def kill(self, loses: bool = False) -> None:
         """Take its power away; with `loses` its disk is gone as well."""
@@ -66,12 +65,20 @@ class Mosquitto:
 
     def stop(self) -> None:
         """End it."""
-        if self.process is not None and self.process.poll() is None:
-            self.process.terminate()
-            self.process.wait()
+        if self.process is not None:
+            _stop(self.process)
 
 
-def _take_free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _start(config: Path, port: int) -> subprocess.Popen:
+    program = shutil.which("mosquitto")
+    if program is None:
+        pytest.skip("mosquitto is not installed")
+    with (config.parent / "mosquitto.log").open("ab") as log:
+        process = subprocess.Popen([program, "-c", config.name], cwd=str(config.parent), stderr=log)
+    wait_for_port(port, process)
+    return process
+
+
+def _stop(process: subprocess.Popen) -> None:
+    process.terminate()
+    process.wait()

@@ -6,11 +6,9 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import paho.mqtt.client as mqtt
 import pytest
@@ -20,6 +18,7 @@ from contract.codec import decode
 from contract.messages import ModelReport
 from contract.topics import Topics
 from tests.fakes.publisher import Publisher
+from tests.fakes.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
 HOST_BIN = Path(sys.executable).parent
@@ -31,17 +30,6 @@ def agent_command() -> str:
     """The agent on the board's Python where there is one, else on this one."""
     folder = BOARD_BIN if (BOARD_BIN / "edge-agent").exists() else HOST_BIN
     return str(folder / "edge-agent")
-
-
-def wait_for(what: str, ask: Callable[[], Any], timeout_s: float = PATIENCE_S) -> Any:
-    """Return the first true answer of `ask`."""
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        answer = ask()
-        if answer:
-            return answer
-        time.sleep(0.05)
-    raise AssertionError(f"not within {timeout_s} s: {what}")
 
 
 class Broker:

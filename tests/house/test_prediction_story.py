@@ -13,7 +13,8 @@ import pytest
 
 from contract.topics import Topics
 from tests.fakes.publisher import DATA, Publisher
-from tests.house.conftest import HOST_BIN, ROOT, Agent, Broker, wait_for
+from tests.fakes.waiting import wait_for
+from tests.house.conftest import HOST_BIN, ROOT, Agent, Broker
 from tests.house.test_push_story import DEVICE, order, predict, publish_files
 
 pytestmark = pytest.mark.skipif(

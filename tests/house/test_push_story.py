@@ -13,7 +13,8 @@ import pytest
 
 from contract.topics import Topics
 from tests.fakes.publisher import DATA, Publisher, tiny_files
-from tests.house.conftest import HOST_BIN, Agent, Broker, running_broker, wait_for
+from tests.fakes.waiting import wait_for
+from tests.house.conftest import HOST_BIN, Agent, Broker, running_broker
 
 TOPICS = Topics()
 DEVICE = "board-a"

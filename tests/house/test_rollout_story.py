@@ -1,6 +1,5 @@
 """Stories of a rollout: real agents, a real broker, the real command line."""
 
-import hashlib
 import json
 import subprocess
 from collections.abc import Iterator
@@ -8,13 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from contract.artifacts import Accuracy, BundleManifest, Calibration, FileEntry
-from contract.codec import encode
-from tests.fakes.publisher import Publisher, tiny_files
-from tests.house.conftest import HOST_BIN, Agent, Broker, wait_for
+from tests.deploy.helpers import write_tiny_bundle
+from tests.fakes.waiting import wait_for
+from tests.house.conftest import HOST_BIN, Agent, Broker
 
 BOARDS = ("board-a", "board-b", "board-c")
-FILES = {"model": "model.tflite", "labels": "labels.txt", "preprocessing": "pre.json", "golden": "golden.npz"}
 
 
 class FleetRoot:
@@ -25,34 +22,6 @@ class FleetRoot:
 
     def root_envelope(self) -> bytes:
         return (self._fleet / "root-1.json").read_bytes()
-
-
-def write_bundle(folder: Path, version: str) -> Path:
-    """A bundle of a small real model; each version has labels of its own."""
-    folder.mkdir()
-    about = Publisher().manifest().model
-    files = tiny_files()
-    files["labels"] = files["labels"].replace(b"\n", version.encode() + b"\n")
-    entries = {"report": FileEntry("report.json", 2, hashlib.sha256(b"{}").hexdigest())}
-    (folder / "report.json").write_bytes(b"{}")
-    for role, name in FILES.items():
-        (folder / name).write_bytes(files[role])
-        entries[role] = FileEntry(name, len(files[role]), hashlib.sha256(files[role]).hexdigest())
-    manifest = BundleManifest(
-        name="tiny",
-        version=version,
-        fallback=None,
-        inputs=about.inputs,
-        outputs=about.outputs,
-        compiled=False,
-        reweighted=False,
-        minimum_runtime="2.5.0",
-        accuracy=Accuracy(0.9, 0.9, 100),
-        calibration=Calibration(10, 0),
-        **entries,
-    )
-    (folder / "manifest.json").write_bytes(encode(manifest))
-    return folder
 
 
 class Operator:
@@ -100,7 +69,7 @@ def test_a_rollout_from_a_canary_to_everybody_and_one_that_fails(
     """Version 1 reaches three boards by way of a canary; version 2 fails on one, and all go back."""
     start_all(broker, agents)
     quick = ("--soak", "0", "--trial", "0", "--timeout", "60s", "--yes")
-    one = write_bundle(tmp_path / "one", "1")
+    one = write_tiny_bundle(tmp_path / "one", "1")
     stages = ("--canary", "board-a", "--then", "50%,100%")
     code, told = operator.run("rollout", one, *stages, *quick)
     assert (code, told["state"], told["good"]) == (0, "done", 3), told
@@ -113,7 +82,7 @@ def test_a_rollout_from_a_canary_to_everybody_and_one_that_fails(
     restarted = broker.heard["coral/board-c/model/reported"]
     weak.start()
     wait_for("board-c is back", lambda: broker.heard["coral/board-c/model/reported"] != restarted)
-    two = write_bundle(tmp_path / "two", "2")
+    two = write_tiny_bundle(tmp_path / "two", "2")
     code, told = operator.run("rollout", two, "--canary", "board-a,board-c", "--then", "100%", *quick)
     assert (code, told["state"], told["stage"]) == (4, "aborted", 1), told
     assert "1 of 2 devices failed" in str(told["reason"])

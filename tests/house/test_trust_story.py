@@ -9,7 +9,8 @@ from nacl.signing import SigningKey
 
 from contract.topics import Topics
 from tests.fakes.publisher import Publisher, tiny_files
-from tests.house.conftest import HOST_BIN, Agent, Broker, wait_for
+from tests.fakes.waiting import wait_for
+from tests.house.conftest import HOST_BIN, Agent, Broker
 
 TOPICS = Topics()
 DEVICE = "board-a"
