@@ -1,4 +1,4 @@
-"""`deploy push|rollback|history`: reads options, calls one module, prints the result."""
+"""`deploy push|rollback|unpin|history`: reads options, calls one module, prints the result."""
 
 import json
 import sys
@@ -90,6 +90,31 @@ def rollback(
     return finish(roll_back(order, time.time(), say), str(broker), as_json)
 
 
+def unpin(
+    name: Annotated[str, typer.Argument(metavar="[NAME[,NAME]]", help="Devices to give back.")] = "",
+    tag: Tag = None,
+    fleet: Fleet = FLEET,
+    broker: Broker = DEFAULT_BROKER,
+    base: Base = DEFAULT_BASE,
+    channel: Channel = "stable",
+    wait: Wait = True,
+    timeout: Timeout = "5m",
+    as_json: AsJson = False,
+) -> int:
+    """Give devices that have a release of their own back to their channel."""
+    from deploy.releases.unpin import Order
+    from deploy.releases.unpin import unpin as give_back
+
+    names = check_targets("deploy unpin", name, tag, None, base, channel)
+    order = Order(fleet, broker, names, tag, channel, base, wait, parse_duration(timeout))
+    found = give_back(order, time.time(), say)
+    if found is not None:
+        return finish(found, str(broker), as_json)
+    shown: dict[str, Any] = {"ok": True, "release": None, "devices": []}
+    print_result(shown, f"channel {channel} has no release: they keep what they run", as_json)
+    return 0
+
+
 def history(
     name: Annotated[str | None, typer.Argument(help="One device.")] = None,
     fleet: Fleet = FLEET,
@@ -103,9 +128,9 @@ def history(
 
 
 def check_targets(
-    command: str, to: str, tag: str | None, all_: bool, base: str, channel: str
+    command: str, to: str, tag: str | None, all_: bool | None, base: str, channel: str
 ) -> tuple[str, ...]:
-    """Return the names; exactly one of names, tag and all must be given.
+    """Return the names; exactly one of names, tag and, where it is not None, all must be given.
 
     Raises:
         WrongUsage: it is not, or a name cannot stand in a topic.
@@ -113,7 +138,8 @@ def check_targets(
     from deploy.releases.targets import check_names
 
     if [bool(to), tag is not None, all_].count(True) != 1:
-        raise WrongUsage("one of names, --tag and --all says who is meant", command, f"{command} --help")
+        ways = "names and --tag" if all_ is None else "names, --tag and --all"
+        raise WrongUsage(f"one of {ways} says who is meant", command, f"{command} --help")
     try:
         topics = Topics(base)
         topics.channel_desired(channel)

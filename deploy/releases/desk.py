@@ -14,12 +14,12 @@ from contract.manifest import ReleaseManifest
 from contract.stamps import build_ulid, format_time
 from contract.topics import Topics
 from deploy.releases.blob_store import BlobStore
-from deploy.releases.ledger import Ledger
+from deploy.releases.ledger import UNFINISHED, Desired, Ledger
 from deploy.releases.publisher import Retention
 from deploy.releases.release import RELEASE_DAYS, Blob
 from deploy.trust.keys import load_key, load_root, reserve_sequence
 from deploy.trust.signing import sign, verify
-from host_cli.errors import GateNotMet
+from host_cli.errors import GateNotMet, WrongUsage
 
 _DAY_S = 86400.0
 _ULID_RANDOM_BYTES = 10
@@ -88,6 +88,24 @@ class Desk:
             Failed: the ledger cannot be written.
         """
         self.ledger.add_release(release, wire, topics, self._key.id, now_s)
+
+    def free(self, names: Iterable[str], sequence: int, now_s: float) -> None:
+        """Write down that devices have no release of their own any more, from a sequence on."""
+        with self.ledger.step():
+            for name in names:
+                self.ledger.want(Desired(self.topics.model_desired(name), sequence, b""))
+                self.ledger.note("unpinned", name, now_s)
+
+    def require_no_rollout(self, channel: str) -> None:
+        """Check that no rollout of a channel may still go on, or go back.
+
+        Raises:
+            WrongUsage: one may.
+        """
+        query = "SELECT id, state FROM rollouts WHERE base = ? AND channel = ? AND state IN (?, ?, ?)"
+        for row in self.ledger.read(query, (self.topics.base, channel, *UNFINISHED)):
+            what = f"rollout {row['id']} of channel {channel} is not finished: it is {row['state']}"
+            raise WrongUsage(what, str(self.ledger.path), f"deploy rollout resume {row['id']}, or abort it")
 
     def retention(self, release: ReleaseManifest, wire: bytes, topics: Iterable[str]) -> Retention:
         """Collect what a signed release needs on the broker."""

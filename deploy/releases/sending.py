@@ -15,7 +15,7 @@ from deploy.connection.roll_call import remembered
 from deploy.fleets.fleet import Fleet, Outcome, Wanted
 from deploy.releases.desk import Desk
 from deploy.releases.keeper import Keeper, Say
-from deploy.releases.publisher import Retention, publish_release, require_room
+from deploy.releases.publisher import Fact, Retention, publish_facts, publish_release, require_room
 from deploy.releases.targets import Targets
 from deploy.releases.watch import Watch
 from deploy.trust.keys import release_keys_since
@@ -69,7 +69,11 @@ class Sender:
         release = self.desk.renew(release, self.seen(targets.waited_for), now_s)
         retention = self.desk.sign(release, wanted_on)
         require_room(self.link, retention)
-        self.desk.write_down(release, retention.release, wanted_on, now_s)
+        with self.desk.ledger.step():
+            self.desk.write_down(release, retention.release, wanted_on, now_s)
+            self.desk.free(targets.freed, release.sequence, now_s)
+        # Before the channel's: a device does not look at that one while it has one of its own.
+        self.publish_freed(targets.freed)
         sent = self.publish(retention)
         self.say(f"published release {release.sequence}: {release.model.name} {release.model.version}")
         wanted = Wanted(release.sequence, release.blobs["model"].sha256)
@@ -90,6 +94,10 @@ class Sender:
         total_bytes = sum(len(fact.payload) for fact in retention.blob_facts())
         with progress("publishing", total_bytes, "bytes") as advance:
             return publish_release(self.link, retention, advance)
+
+    def publish_freed(self, names: Sequence[str]) -> None:
+        """Publish that these devices have no release of their own any more."""
+        publish_facts(self.link, [Fact(self.desk.topics.model_desired(name), b"") for name in names])
 
     def seen(self, names: Sequence[str]) -> list[int]:
         """Return every sequence that these devices will see on the broker, or that any device has seen.
