@@ -72,9 +72,7 @@ class Sender:
         with self.desk.ledger.step():
             self.desk.write_down(release, retention.release, wanted_on, now_s)
             self.desk.free(targets.freed, release.sequence, now_s)
-        # Before the channel's: a device does not look at that one while it has one of its own.
-        self.publish_freed(targets.freed)
-        sent = self.publish(retention)
+        sent = self._publish_all(retention, targets)
         self.say(f"published release {release.sequence}: {release.model.name} {release.model.version}")
         wanted = Wanted(release.sequence, release.blobs["model"].sha256)
         watch = Watch(self.link, self.fleet, self.keeper, wanted, self.say)
@@ -88,6 +86,17 @@ class Sender:
             model_bytes=release.blobs["model"].size,
             chunks=retention.chunks,
         )
+
+    def _publish_all(self, retention: Retention, targets: Targets) -> int:
+        try:
+            sent = self.publish(retention)
+            # Afterwards: a device that hears that it has none of its own asks what the channel has.
+            self.publish_freed(targets.freed)
+            return sent
+        except BaseException:
+            # Ctrl-C, or a broker that is gone.
+            self.say("it is written down, not wholly published: deploy keep goes on with it")
+            raise
 
     def publish(self, retention: Retention) -> int:
         """Publish the files, then the release; return the bytes."""
