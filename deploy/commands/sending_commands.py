@@ -1,6 +1,7 @@
 """`deploy push|rollback|unpin|history`: reads options, calls one module, prints the result."""
 
 import json
+import re
 import sys
 import time
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from contract.artifacts import SHA256_PATTERN
 from contract.errors import ContractError
 from contract.topics import DEFAULT_BASE, Topics
 from deploy.commands.options import FLEET, AsJson, Base, Broker, Channel, Fleet, Tag, Yes, say
@@ -58,7 +60,7 @@ def push(
         require_yes(f"every device of channel {channel} gets {bundle}", yes)
     order = Order(
         *(bundle, fleet, broker, names, tag, channel, base, wait),
-        *(parse_duration(timeout), chunk_bytes, dry_run, tuple(revoke or ())),
+        *(parse_duration(timeout), chunk_bytes, dry_run, _check_revoked(revoke or [])),
     )
     found = push_bundle(order, say)
     if isinstance(found, Preview):
@@ -146,6 +148,14 @@ def check_targets(
         return check_names(to, topics)
     except ContractError as error:
         raise WrongUsage(str(error), command, "deploy status shows the names") from error
+
+
+def _check_revoked(found: list[str]) -> tuple[str, ...]:
+    for text in found:
+        if re.fullmatch(SHA256_PATTERN, text) is None:
+            what = f"{text!r} is not the SHA-256 of a file"
+            raise WrongUsage(what, "--revoke", "sha256sum FILE tells it, 64 hex digits")
+    return tuple(found)
 
 
 def require_yes(what: str, yes: bool) -> None:
