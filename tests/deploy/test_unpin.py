@@ -119,6 +119,7 @@ def test_the_keeper_finishes_an_unpin(pinned):
         patch.setattr("deploy.releases.sending.Sender.publish_freed", die)
         give_back(pinned, names=("reef-1",))
     assert own in pinned.retained_now()
+    assert any("deploy keep goes on with it" in one for one in pinned.said)
     with Desk(pinned.fleet, pinned.topics) as desk, Link(pinned.address) as link:
         Keeper(desk, link, pinned.said.append).check()
     retained = pinned.retained_now()
