@@ -44,7 +44,7 @@ keys_app.command("block")(certificate_commands.block)
 keys_app.command("operator")(certificate_commands.operator)
 for each in (
     broker_command.broker,
-    *(sending_commands.push, sending_commands.rollback, sending_commands.history),
+    *(sending_commands.push, sending_commands.rollback, sending_commands.unpin, sending_commands.history),
     *(fleet_commands.status, fleet_commands.watch, fleet_commands.keep),
     simulate_command.simulate,
 ):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from contract.topics import DEFAULT_BASE
 from deploy.brokers.broker import run_mosquitto
@@ -33,6 +33,7 @@ NAMED = 10
 CHANNEL = "stable"
 ANSWER_S = 120.0
 END_S = 60.0
+WORDS_CHARACTERS = 500
 # The broker's own files and listeners, and everybody who is no device.
 SPARE_DESCRIPTORS = 128
 BYTES_TO_BROKER = "$SYS/broker/bytes/received"
@@ -226,8 +227,9 @@ def read_peak_rss_bytes(pid: int) -> int:
 class _Simulation:
     """`edge-agent simulate` as a program; it says when all are connected, and at its end what it counted."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
+    def __init__(self, process: subprocess.Popen[str], words: IO[str]) -> None:
+        """`words` is what it writes for people: told when there is nothing better, or an error came twice."""
+        self._process, self._words = process, words
 
     def wait_until_connected(self) -> None:
         """Wait for the first line."""
@@ -250,8 +252,12 @@ class _Simulation:
         try:
             found: dict[str, Any] = json.loads(text)
         except ValueError as error:
-            what = f"the simulation said {text[:100]!r}, or nothing within {timeout_s:g} s"
-            raise Failed(what, "edge-agent simulate", "its own words stand above") from error
+            self._words.seek(0)
+            said = self._words.read()[-WORDS_CHARACTERS:].strip()
+            what = f"the simulation said {text[:100]!r}, or nothing within {timeout_s:g} s: {said}"
+            raise Failed(
+                what, "edge-agent simulate", "run it by itself: edge-agent simulate --help"
+            ) from error
         if "error" in found:
             told = found["error"]
             raise WrongUsage(told["message"], "edge-agent simulate", told["hint"])
@@ -268,11 +274,14 @@ def _simulate(
     command += ["--base", DEFAULT_BASE, "--channel", CHANNEL]
     command += ["--faults", str(rehearsal.faults)] if rehearsal.faults else []
     command += ["--spare", spared] if spared else []
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
-    try:
-        simulation = _Simulation(process)
-        simulation.wait_until_connected()
-        yield simulation
-    finally:
-        process.kill()
-        process.communicate()
+    with tempfile.TemporaryFile("w+") as words:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=words, text=True
+        )
+        try:
+            simulation = _Simulation(process, words)
+            simulation.wait_until_connected()
+            yield simulation
+        finally:
+            process.kill()
+            process.communicate()

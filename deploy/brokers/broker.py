@@ -69,7 +69,8 @@ def choose_port(port: int, host: str = LOOPBACK) -> int:
             except OSError as error:
                 reason = error.strerror
     what = f"port {one} cannot be used: {reason}"
-    raise WrongUsage(what, f"{host}:{one}", "give another --port, 0 for a free one")
+    hint = "give another --port, 0 for a free one; --listen takes an address of this computer"
+    raise WrongUsage(what, f"{host}:{one}", hint)
 
 
 def serve(plan: Plan, embedded: bool, stop: threading.Event, announce: Announce) -> None:
@@ -121,7 +122,11 @@ def _address(plan: Plan, port: int) -> Address:
     """Return where we reach it ourselves: its certificate is good for every host of the plan."""
     if plan.fleet is None:
         return Address(plan.listen, port)
-    own = Credentials.read(operator_folder(plan.fleet, "deploy"))
+    folder = operator_folder(plan.fleet, "deploy")
+    if not folder.is_dir():
+        hint = "deploy keys init --fleet DIR, or give the right --fleet"
+        raise WrongUsage("the fleet has no certificates", str(folder), hint)
+    own = Credentials.read(folder)
     return Address(LOOPBACK if plan.listen == "0.0.0.0" else plan.listen, port, True, own)
 
 

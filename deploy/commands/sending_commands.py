@@ -1,5 +1,6 @@
-"""`deploy push|rollback|history`: reads options, calls one module, prints the result."""
+"""`deploy push|rollback|unpin|history`: reads options, calls one module, prints the result."""
 
+import re
 import sys
 import time
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from contract.artifacts import SHA256_PATTERN
 from contract.errors import ContractError
 from contract.topics import DEFAULT_BASE, Topics
 from deploy.commands.options import FLEET, AsJson, Base, Broker, Channel, Fleet, Tag, Yes, say
@@ -55,7 +57,7 @@ def push(
     names = check_targets("deploy push BUNDLE", to, tag, all_, base, channel)
     if all_ and not dry_run:
         require_yes(f"every device of channel {channel} gets {bundle}", yes)
-    timeout_s, revoked = parse_duration(timeout), tuple(revoke or ())
+    timeout_s, revoked = parse_duration(timeout), _check_revoked(revoke or [])
     order = Order(
         bundle, fleet, broker, names, tag, channel, base, wait, timeout_s, chunk_bytes, dry_run, revoked
     )
@@ -89,6 +91,31 @@ def rollback(
     return finish(roll_back(order, time.time(), say), str(broker), as_json)
 
 
+def unpin(
+    name: Annotated[str, typer.Argument(metavar="[NAME[,NAME]]", help="Devices to give back.")] = "",
+    tag: Tag = None,
+    fleet: Fleet = FLEET,
+    broker: Broker = DEFAULT_BROKER,
+    base: Base = DEFAULT_BASE,
+    channel: Channel = "stable",
+    wait: Wait = True,
+    timeout: Timeout = "5m",
+    as_json: AsJson = False,
+) -> int:
+    """Give devices that have a release of their own back to their channel."""
+    from deploy.releases.unpin import Order
+    from deploy.releases.unpin import unpin as give_back
+
+    names = check_targets("deploy unpin", name, tag, None, base, channel)
+    order = Order(fleet, broker, names, tag, channel, base, wait, parse_duration(timeout))
+    found = give_back(order, time.time(), say)
+    if found is not None:
+        return finish(found, str(broker), as_json)
+    shown: dict[str, Any] = {"ok": True, "release": None, "devices": []}
+    print_result(shown, f"channel {channel} has no release: they keep what they run", as_json)
+    return 0
+
+
 def history(
     name: Annotated[str | None, typer.Argument(help="One device.")] = None,
     fleet: Fleet = FLEET,
@@ -102,9 +129,9 @@ def history(
 
 
 def check_targets(
-    command: str, to: str, tag: str | None, all_: bool, base: str, channel: str
+    command: str, to: str, tag: str | None, all_: bool | None, base: str, channel: str
 ) -> tuple[str, ...]:
-    """Return the names; exactly one of names, tag and all must be given.
+    """Return the names; exactly one of names, tag and, where it is not None, all must be given.
 
     Raises:
         WrongUsage: it is not, or a name cannot stand in a topic.
@@ -112,13 +139,22 @@ def check_targets(
     from deploy.releases.targets import check_names
 
     if [bool(to), tag is not None, all_].count(True) != 1:
-        raise WrongUsage("one of names, --tag and --all says who is meant", command, f"{command} --help")
+        ways = "names and --tag" if all_ is None else "names, --tag and --all"
+        raise WrongUsage(f"one of {ways} says who is meant", command, f"{command} --help")
     try:
         topics = Topics(base)
         topics.channel_desired(channel)
         return check_names(to, topics)
     except ContractError as error:
         raise WrongUsage(str(error), command, "deploy status shows the names") from error
+
+
+def _check_revoked(found: list[str]) -> tuple[str, ...]:
+    for text in found:
+        if re.fullmatch(SHA256_PATTERN, text) is None:
+            what = f"{text!r} is not the SHA-256 of a file"
+            raise WrongUsage(what, "--revoke", "sha256sum FILE tells it, 64 hex digits")
+    return tuple(found)
 
 
 def require_yes(what: str, yes: bool) -> None:

@@ -39,6 +39,8 @@ _QOS = 1
 _PACKET_TOO_LARGE = 149  # MQTT 5, reason code of DISCONNECT
 _START_ONE = "is it running? start one with: deploy broker --dir DIR"
 _ASK_ITS_LOG = "look at its log; mqtts://HOST:PORT where it speaks TLS, mqtt://HOST:PORT where not"
+_REFUSED = "Not authorized"
+_MAY_NOT = "deploy --credentials DIR with a role that may do this: deploy keys operator ROLE --out DIR"
 _log = logging.getLogger(__name__)
 
 
@@ -315,7 +317,7 @@ class Link:
 
     def _raise_if_fatal(self) -> None:
         if self._fatal:
-            raise self._unreachable(self._fatal)
+            raise self._unreachable(self._fatal, _MAY_NOT if _REFUSED in self._fatal else _START_ONE)
 
     def _refused(self) -> CommandError:
         found = None

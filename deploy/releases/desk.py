@@ -14,12 +14,12 @@ from contract.manifest import ReleaseManifest
 from contract.stamps import build_ulid, format_time
 from contract.topics import Topics
 from deploy.releases.blob_store import BlobStore
-from deploy.releases.ledger import Ledger
+from deploy.releases.ledger import UNFINISHED, Desired, Ledger
 from deploy.releases.publisher import Retention
 from deploy.releases.release import RELEASE_DAYS, Blob
-from deploy.trust.keys import load_key, load_root, reserve_sequence
+from deploy.trust.keys import load_key, load_root, reserve_sequence, root_path
 from deploy.trust.signing import sign, verify
-from host_cli.errors import GateNotMet
+from host_cli.errors import GateNotMet, WrongUsage
 
 _DAY_S = 86400.0
 _ULID_RANDOM_BYTES = 10
@@ -36,8 +36,7 @@ class Desk:
 
     def __init__(self, fleet: Path, topics: Topics) -> None:
         self.fleet, self.topics = fleet, topics
-        self.root = load_root(fleet)
-        self._key = load_key(fleet, "release", self.root)
+        self._read_keys()
         self.store = BlobStore(fleet)
         self._open = ExitStack()
 
@@ -49,6 +48,15 @@ class Desk:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._open.close()
+
+    def _read_keys(self) -> None:
+        self.root = load_root(self.fleet)
+        self._key = load_key(self.fleet, "release", self.root)
+
+    def _follow(self) -> None:
+        """Take the newest keys: they may be replaced while a keeper or a controller runs."""
+        if root_path(self.fleet, self.root.version + 1).exists():
+            self._read_keys()
 
     def keep(self, blobs: Iterable[Blob]) -> None:
         """Put files into the store."""
@@ -79,6 +87,7 @@ class Desk:
         Raises:
             GateNotMet: it names more than a device accepts.
         """
+        self._follow()
         return encode(sign(release, [self._key]))
 
     def write_down(self, release: ReleaseManifest, wire: bytes, topics: Iterable[str], now_s: float) -> None:
@@ -89,6 +98,24 @@ class Desk:
         """
         self.ledger.add_release(release, wire, topics, self._key.id, now_s)
 
+    def free(self, names: Iterable[str], sequence: int, now_s: float) -> None:
+        """Write down that devices have no release of their own any more, from a sequence on."""
+        with self.ledger.step():
+            for name in names:
+                self.ledger.want(Desired(self.topics.model_desired(name), sequence, b""))
+                self.ledger.note("unpinned", name, now_s)
+
+    def require_no_rollout(self, channel: str) -> None:
+        """Check that no rollout of a channel may still go on, or go back.
+
+        Raises:
+            WrongUsage: one may.
+        """
+        query = "SELECT id, state FROM rollouts WHERE base = ? AND channel = ? AND state IN (?, ?, ?)"
+        for row in self.ledger.read(query, (self.topics.base, channel, *UNFINISHED)):
+            what = f"rollout {row['id']} of channel {channel} is not finished: it is {row['state']}"
+            raise WrongUsage(what, str(self.ledger.path), f"deploy rollout resume {row['id']}, or abort it")
+
     def retention(self, release: ReleaseManifest, wire: bytes, topics: Iterable[str]) -> Retention:
         """Collect what a signed release needs on the broker."""
         blobs = (self.store.blob(ref) for ref in release.blobs.values())
@@ -96,6 +123,7 @@ class Desk:
 
     def read_release(self, wire: bytes) -> ReleaseManifest | None:
         """Return a release from the broker, None for one that this fleet's release key did not sign."""
+        self._follow()
         try:
             envelope = decode(Envelope, wire)
             if envelope.payloadType != RELEASE_TYPE:

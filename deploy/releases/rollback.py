@@ -47,7 +47,7 @@ def roll_back(order: Order, now_s: float, say: Say) -> Result:
         for remark in targets.remarks:
             say(remark)
         history = [one for one in sender.desk.ledger.releases() if one.channel == order.channel]
-        found = _with_version(history, order.to) if order.to else _before(history, sender, targets)
+        found = _before(history, sender, targets) if order.to is None else _with_version(history, order.to)
         say(f"back to {found.name} {found.version}, as in release {found.sequence}")
         release = replace(
             found.manifest, devices=targets.pinned, rollout=Rollout(new_rollout_id(now_s)), revoked=()

@@ -15,7 +15,7 @@ from deploy.connection.roll_call import remembered
 from deploy.fleets.fleet import Fleet, Outcome, Wanted
 from deploy.releases.desk import Desk
 from deploy.releases.keeper import Keeper, Say
-from deploy.releases.publisher import Retention, publish_release, require_room
+from deploy.releases.publisher import Fact, Retention, publish_facts, publish_release, require_room
 from deploy.releases.targets import Targets
 from deploy.releases.watch import Watch
 from deploy.trust.keys import release_keys_since
@@ -69,8 +69,10 @@ class Sender:
         release = self.desk.renew(release, self.seen(targets.waited_for), now_s)
         retention = self.desk.sign(release, wanted_on)
         require_room(self.link, retention)
-        self.desk.write_down(release, retention.release, wanted_on, now_s)
-        sent = self.publish(retention)
+        with self.desk.ledger.step():
+            self.desk.write_down(release, retention.release, wanted_on, now_s)
+            self.desk.free(targets.freed, release.sequence, now_s)
+        sent = self._publish_all(retention, targets)
         self.say(f"published release {release.sequence}: {release.model.name} {release.model.version}")
         wanted = Wanted(release.sequence, release.blobs["model"].sha256)
         watch = Watch(self.link, self.fleet, self.keeper, wanted, self.say)
@@ -85,11 +87,26 @@ class Sender:
             chunks=retention.chunks,
         )
 
+    def _publish_all(self, retention: Retention, targets: Targets) -> int:
+        try:
+            sent = self.publish(retention)
+            # Afterwards: a device that hears that it has none of its own asks what the channel has.
+            self.publish_freed(targets.freed)
+            return sent
+        except BaseException:
+            # Ctrl-C, or a broker that is gone.
+            self.say("it is written down, not wholly published: deploy keep goes on with it")
+            raise
+
     def publish(self, retention: Retention) -> int:
         """Publish the files, then the release; return the bytes."""
         total_bytes = sum(len(fact.payload) for fact in retention.blob_facts())
         with progress("publishing", total_bytes, "bytes") as advance:
             return publish_release(self.link, retention, advance)
+
+    def publish_freed(self, names: Sequence[str]) -> None:
+        """Publish that these devices have no release of their own any more."""
+        publish_facts(self.link, [Fact(self.desk.topics.model_desired(name), b"") for name in names])
 
     def seen(self, names: Sequence[str]) -> list[int]:
         """Return every sequence that these devices will see on the broker, or that any device has seen.

@@ -15,13 +15,15 @@ class Targets:
     """Who takes part.
 
     `pinned` are the devices that get a release of their own, none for a whole channel. `waited_for` are
-    those whose reports count, `unknown` those that nobody ever heard of.
+    those whose reports count, `unknown` those that nobody ever heard of, `freed` those whose own release is
+    taken away.
     """
 
     pinned: tuple[str, ...]
     waited_for: tuple[str, ...]
     unknown: tuple[Outcome, ...] = ()
     remarks: tuple[str, ...] = ()
+    freed: tuple[str, ...] = ()
 
 
 def choose(fleet: Fleet, names: tuple[str, ...], channel: str, wait: bool) -> Targets:
@@ -68,7 +70,8 @@ def _choose_channel(fleet: Fleet, channel: str, wait: bool) -> Targets:
 
 
 def _say_pinned(device: Device) -> str:
-    return f"{device.name} has a release of its own and keeps it: give --to {device.name} to change it"
+    ways = f"--to {device.name} changes it, deploy unpin {device.name} takes it away"
+    return f"{device.name} has a release of its own and keeps it: {ways}"
 
 
 def _never_heard_of(name: str) -> Problem:

@@ -220,7 +220,8 @@ class Controller:
         progress = progress_of(rollout, tally)
         if progress != self._told:
             self._told, self._told_s = progress, now
-            self._sender.say(f"stage {rollout.stage}: {tally.good} of {tally.devices} run it")
+            stands = "" if rollout.state == RUNNING else f", {rollout.state}"
+            self._sender.say(f"stage {rollout.stage}: {tally.good} of {tally.devices} run it{stands}")
             stamped = replace(progress, ts=format_time(self._clock()))
             topic = self._sender.desk.topics.rollout(self._id)
             self._sender.link.publish(topic, encode(stamped), retain=True)

@@ -83,7 +83,7 @@ def start(order: Order, say: Say) -> Ended | Forecast:
         if order.dry_run:
             rings = [(str(one), len(members(sender.fleet, rollout, one))) for one in order.plan.stages]
             return Forecast(template.model.version, tuple(rings))
-        _require_free_channel(rollout, sender.desk.ledger)
+        sender.desk.require_no_rollout(order.channel)
         sender.desk.keep(blobs.values())
         require_room(sender.link, sender.desk.sign(template, [rollout.topic]))
         with sender.desk.ledger.step():
@@ -202,13 +202,6 @@ def _new_rollout(
     found = sender.fleet.channel_release or b""
     previous = found if sender.desk.read_release(found) is not None else b""
     return Rollout(identity, order.base, order.channel, order.plan, template, previous, RUNNING, 1, now_s)
-
-
-def _require_free_channel(rollout: Rollout, ledger: Ledger) -> None:
-    for other in RolloutBook(ledger).all():
-        if other.is_unfinished and other.topic == rollout.topic:
-            what = f"rollout {other.id} of channel {other.channel} is not finished: it is {other.state}"
-            raise WrongUsage(what, str(ledger.path), f"deploy rollout resume {other.id}, or abort it")
 
 
 def _require_fit(rollout: Rollout, fleet: Fleet) -> None:

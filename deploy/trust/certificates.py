@@ -89,9 +89,10 @@ def issue_device(fleet: Path, name: str, folder: Path, now_s: float) -> None:
     """Write a device's private key, its certificate and the authority's certificate into `folder`.
 
     Raises:
-        WrongUsage: no device can be called so, or the fleet has no authority.
+        WrongUsage: no device can be called so, the name is blocked, or the fleet has no authority.
     """
     device_folder(fleet, name)
+    _require_not_blocked(fleet, name)
     _issue_client(load_authority(fleet), name, folder, now_s)
 
 
@@ -111,6 +112,12 @@ def list_blocked(fleet: Path) -> list[str]:
     """Return the names that may do nothing."""
     path = fleet / CA_FOLDER / BLOCKED_FILE
     return path.read_text("ascii").split() if path.exists() else []
+
+
+def _require_not_blocked(fleet: Path, name: str) -> None:
+    if name in list_blocked(fleet):
+        hint = "give the board another name, or take this one out of the file"
+        raise WrongUsage(f"{name} is blocked", str(fleet / CA_FOLDER / BLOCKED_FILE), hint)
 
 
 def issue_operator(fleet: Path, role: str, folder: Path, now_s: float) -> None:

@@ -119,6 +119,10 @@ def _read_root(path: Path, before: Root | None) -> tuple[bytes, Root]:
         wire = path.read_bytes()
         envelope = decode(Envelope, wire)
         root = envelope.open(Root)
+    except FileNotFoundError as error:
+        if before is None:
+            raise _no_key(path, error) from error
+        raise WrongUsage("a root of the chain is missing", str(path), "restore it from a copy") from error
     except OSError as error:
         raise _no_key(path, error) from error
     except ContractError as error:

@@ -86,6 +86,14 @@ def test_a_port_in_use_is_told():
     assert "--port" in caught.value.hint
 
 
+def test_a_fleet_without_certificates_is_told(tmp_path):
+    """The wrong folder, not a lost operator."""
+    plan = Plan(tmp_path / "broker", 0, tmp_path / "nofleet")
+    with pytest.raises(WrongUsage, match="the fleet has no certificates") as caught:
+        serve(plan, False, threading.Event(), lambda address: None)
+    assert "deploy keys init" in caught.value.hint
+
+
 def test_a_folder_that_cannot_be_written_is_told(tmp_path):
     """A file stands where the folder should be."""
     (tmp_path / "file").write_text("")

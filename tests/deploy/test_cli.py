@@ -96,6 +96,8 @@ def test_a_changed_bundle_is_a_gate_not_met(push_arguments, bundle, capsys):
         ["--all"],
         ["--tag", "lab", "--to", "reef-1"],
         ["--all", "--broker", "nowhere"],
+        ["--all", "--yes", "--revoke", "zz"],
+        ["--all", "--yes", "--revoke", ""],
     ],
 )
 def test_wrong_usage_of_push_is_told(push_arguments, capsys, more):

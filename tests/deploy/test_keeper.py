@@ -1,6 +1,7 @@
 """What the fleet needs stays on the broker; what others order since is not undone."""
 
 import shutil
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from deploy.releases.keeper import Keeper
 from deploy.releases.keeping import keep
 from deploy.releases.ledger import Ledger
 from deploy.releases.push import Order, push
+from deploy.trust.rotation import rotate
 from host_cli.errors import Unreachable
 from tests.deploy.fake_device import FakeDevice
 from tests.deploy.helpers import write_bundle
@@ -161,6 +163,25 @@ def test_files_that_nobody_needs_are_cleared(pushed, tmp_path, link):
         }
         assert old["model"].id != new["model"].id and old["labels"].id == new["labels"].id
         assert desk.store.get(old["model"].sha256)
+
+
+def test_a_keeper_that_runs_learns_of_a_replaced_key(pushed, tmp_path, link):
+    """It verifies, and keeps, what the new release key signed, files and all."""
+    with Desk(pushed.fleet, pushed.topics) as desk:
+        keeper = Keeper(desk, link, pushed.said.append)
+        rotate(pushed.fleet, "release", pushed.fleet / "keys", time.time())
+        two = write_bundle(tmp_path / "two", model_bytes=3000, version="2")
+        push(Order(two, pushed.fleet, pushed.address, base=pushed.base, wait=False), pushed.said.append)
+        before = pushed.retained_now()
+        for topic in before:
+            link.publish(topic, b"", retain=True)
+        link.flush()
+        keeper.check()
+        after = pushed.retained_now()
+        index = pushed.topics.blob_index(desk.ledger.releases()[-1].manifest.blobs["model"].id)
+        assert after[pushed.channel_topic] == before[pushed.channel_topic]
+        assert after[index] == before[index]
+        assert desk.read_release(desk.seal(desk.ledger.releases()[0].manifest)) is not None
 
 
 def test_nothing_is_cleared_while_a_rollout_may_go_back(pushed, tmp_path, link):

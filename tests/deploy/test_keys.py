@@ -143,7 +143,7 @@ def test_a_gap_in_the_chain_is_told(fleet):
     (fleet / "root-2.json").unlink()
     with pytest.raises(WrongUsage) as caught:
         load_root(fleet)
-    assert "root-2.json" in caught.value.where
+    assert "root-2.json" in caught.value.where and "from a copy" in caught.value.hint
 
 
 def test_a_root_of_another_fleet_does_not_follow(fleet, tmp_path):

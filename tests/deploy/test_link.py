@@ -16,6 +16,7 @@ from deploy.connection.credentials import Credentials
 from deploy.connection.link import Link, Session
 from deploy.connection.roll_call import remembered
 from host_cli.errors import Unreachable
+from tests.deploy.rollout_helpers import LossyBroker
 from tests.fakes.mosquitto import Mosquitto
 
 
@@ -201,3 +202,18 @@ def test_a_login_is_sent(tmp_path):
     with server, Link(replace(Address(*server.getsockname()), credentials=Credentials.read(tmp_path))):
         pass
     assert b"\x00\x04anna\x00\x06secret" in heard[0]
+
+
+def test_who_may_not_write_is_told_of_the_roles(tmp_path):
+    """The broker runs: what helps is another certificate."""
+    rights = tmp_path / "acl"
+    rights.write_text("topic read #\n")
+    rights.chmod(0o600)
+    broker = LossyBroker(tmp_path, f"acl_file {rights}")
+    try:
+        with pytest.raises(Unreachable, match="Not authorized") as caught, Link(broker.address) as link:
+            link.publish("coral/reef-1/model/desired", b"x")
+            link.flush()
+        assert "--credentials" in caught.value.hint
+    finally:
+        broker.kill()

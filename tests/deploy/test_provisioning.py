@@ -3,6 +3,7 @@
 import pytest
 
 from deploy.connection.address import Address
+from deploy.trust.certificates import block
 from deploy.trust.provisioning import provision
 from edge_agent.config import load
 from host_cli.errors import WrongUsage
@@ -32,6 +33,14 @@ def test_a_broker_without_tls_is_refused(fleet, tmp_path):
     with pytest.raises(WrongUsage, match="speaks TLS"):
         provision(fleet, "reef-1", Address("broker.lan"), "coral", tmp_path / "out", NOW_S)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_blocked_name_gets_no_certificate(fleet, tmp_path):
+    """It would open the connection, and then may do nothing: nobody would see why."""
+    block(fleet, "reef-1")
+    with pytest.raises(WrongUsage, match="reef-1 is blocked") as caught:
+        provision(fleet, "reef-1", Address("broker.lan", 8883, True), "coral", tmp_path / "out", NOW_S)
+    assert "another name" in caught.value.hint and not (tmp_path / "out").exists()
 
 
 def test_the_command_writes_into_the_fleets_folder(fleet):

@@ -82,6 +82,9 @@ def test_back_to_a_version(two_versions):
     assert back(two_versions, to="1").version == "1"
     with pytest.raises(WrongUsage, match="version 9 was never released"):
         back(two_versions, to="9")
+    # An empty variable in a script is no wish to go back to whatever there was.
+    with pytest.raises(WrongUsage, match="was never released"):
+        back(two_versions, to="")
 
 
 def test_devices_that_run_different_models_need_a_version(two_versions):

@@ -34,13 +34,14 @@ def test_more_devices_than_descriptors_are_refused():
 
 
 @needs_mosquitto
-def test_what_the_simulation_refuses_is_said_here(tmp_path, capsys):
-    """A wrong file of faults is wrong usage, with the words of the program that read it."""
+def test_what_the_simulation_refuses_is_said_here(tmp_path, capfd):
+    """A wrong file of faults is wrong usage, with the words of the program that read it, once."""
     bundle = write_bundle(tmp_path / "bundle")
     faults = tmp_path / "faults.toml"
     faults.write_text("faults = [{kind = 'explodes', share = 1}]")
     assert main(["simulate", str(bundle), "--devices", "1", "--faults", str(faults), "--json"]) == 2
-    assert "explodes" in json.loads(capsys.readouterr().out)["error"]["message"]
+    told = capfd.readouterr()
+    assert "explodes" in json.loads(told.out)["error"]["message"] and told.err.count("error:") == 1
 
 
 @needs_mosquitto
