@@ -405,7 +405,7 @@ def test_a_security_floor_rises_when_a_release_is_committed(board: Board) -> Non
 
 
 def test_an_order_that_is_not_stored_waits_through_the_junk_of_strangers(tmp_path: Path) -> None:
-    """It is tried again when the disk has room, and acknowledged once; one that takes its place lets it go."""
+    """It is tried again when the disk has room, acknowledged once; one that takes its place lets it go."""
     disk, own = FaultyDisk(), Topics().model_desired(DEVICE)
     board = Board(tmp_path, disk=disk)
     disk.faults = [Fault(errno.ENOSPC, "write", times=2)]
@@ -441,7 +441,9 @@ def test_a_release_that_waits_for_its_time_does_not_leave_the_last_one_on_trial(
     board.install()
     board.install(files=other_files(2), rollout=Rollout("soaked", soak_s=60.0))
     assert board.report.phase == "trial"
-    board.publish(files=other_files(3), rollout=Rollout("later", not_before=format_time(ISSUED_S + 9 * DAY_S)))
+    board.publish(
+        files=other_files(3), rollout=Rollout("later", not_before=format_time(ISSUED_S + 9 * DAY_S))
+    )
     assert (board.report.phase, board.report.sequence) == ("active", 1)
 
 
@@ -476,7 +478,7 @@ def test_a_revoked_model_that_stands_in_for_a_dead_candidate_is_replaced(tmp_pat
 
 
 def test_keys_that_are_replaced_in_the_middle_end_what_they_signed(tmp_path: Path) -> None:
-    """Whatever the disk says: the report tells it, and the sequence is forgotten before the next order counts."""
+    """The report tells it, and whatever the disk says, it is forgotten before the next order counts."""
     disk = FaultyDisk()
     board = Board(tmp_path, disk=disk)
     board.install()
