@@ -12,7 +12,16 @@ from contract.manifest import Rollout
 from contract.messages import GoldenResult, Problem
 from contract.topics import Topics
 from edge_agent.errors import AgentError
-from edge_agent.events import IMAGE, InferenceAsked, WorkerAnswered, WorkerFailed, WorkerReady, WorkerTested
+from edge_agent.events import (
+    IMAGE,
+    DeviceReset,
+    InferenceAsked,
+    WorkerAnswered,
+    WorkerFailed,
+    WorkerReady,
+    WorkerTested,
+)
+from edge_agent.inference.host import SHARED
 from edge_agent.updates.hold import LOCK
 from tests.fakes.board import FOUND, GOOD, Board, FakeWorker
 from tests.fakes.faulty_disk import Fault, FaultyDisk
@@ -20,7 +29,15 @@ from tests.fakes.publisher import DATA
 
 NAN = Problem("model_not_finite", "the model answered NaN or infinity")
 BAD = GoldenResult(samples=20, top1_agreement=0.2, max_lsb=90, p95_ms=3.0)
-CAUSES = ("worker_died", "model_load", "worker_not_started", "out_of_memory", "worker_hung")
+CAUSES = (
+    "worker_died",
+    "model_load",
+    "worker_not_started",
+    "out_of_memory",
+    "worker_hung",
+    "edgetpu_absent",
+    SHARED,
+)
 OPERATIONS = ("read", "write", "sync", "sync_folder", "rename", "remove", "open_part", "pwrite", "hash_file")
 NUMBERS = (errno.ENOSPC, errno.EIO, errno.EROFS, errno.EMFILE)
 UNDER_WAY = ("downloading", "verifying", "testing", "trial")
@@ -56,7 +73,9 @@ class Life:
     def __init__(self, folder: Path, seed: int) -> None:
         self._dice = random.Random(seed)
         self.disk = HastyDisk()
-        self.board = Board(folder, disk=self.disk)
+        self._is_compiled = seed % 3 == 0
+        self._resets = 0
+        self.board = Board(folder, edgetpu=":0" if self._is_compiled else None, disk=self.disk)
         self.board.lane.connected()
         self._inputs = self.board.publisher.manifest().model
         self._loaded: Dict[int, int] = {}
@@ -76,6 +95,7 @@ class Life:
             self._clear: 1,
             self._deliver: 12,
             self._worker: 24,
+            self._reset: 2,
             self._ask: 8,
             self._wait: 12,
             self._hold: 1,
@@ -120,7 +140,9 @@ class Life:
 
     def _serves(self, version: str) -> bool:
         serving = self.board.predictor.serving
-        return serving is not None and serving.model.version.version == version
+        if serving is None or serving.model.degraded is not None:
+            return False
+        return serving.model.version.version == version
 
     def _mend(self) -> None:
         self.log.append("MEND")
@@ -135,6 +157,7 @@ class Life:
             if is_done():
                 return
             self.board.download()
+            self._reset()
             for worker in list(self.board.workers):
                 self._serve(worker)
             self.board.pass_time(30.0)
@@ -168,9 +191,11 @@ class Life:
 
     def _publish(self, content: int, rollout: Rollout, is_own: bool, **changes: object) -> None:
         board, files = self.board, files_of(content)
+        if self._is_compiled:
+            files["fallback"] = b"fallback %d " % content * 100
         for data in files.values():
             board.broker.retain(board.publisher.messages(data))
-        model = replace(self._inputs, version=f"c{content}")
+        model = replace(self._inputs, version=f"c{content}", compiled=self._is_compiled)
         manifest = board.publisher.manifest(files, model=model, rollout=rollout, **changes)
         self._send(board.publisher.release(manifest), is_own)
 
@@ -258,6 +283,15 @@ class Life:
         self.board.lane.failed(WorkerFailed(worker.number, problem))
         self.board.lane.tick()
 
+    def _reset(self) -> None:
+        """The Edge TPU has been reset, or the service manager has started the agent again."""
+        if self.board.restarts:
+            self._reboot()
+        elif self.board.resets > self._resets:
+            self._resets = self.board.resets
+            problem = self._dice.choice((None, Problem("device_reset", "no right to")))
+            self.board.lane.device_reset(DeviceReset(problem))
+
     def _ask(self) -> None:
         now_s = self.board.clock.monotonic_s()
         self.board.predictor.ask(InferenceAsked(IMAGE, b"png", "http", now_s, lambda _result: None))
@@ -289,6 +323,7 @@ class Life:
 
     def _reboot(self) -> None:
         self.board.lane.stop()
+        self._resets = 0
         self._loaded.clear()
         self._tested.clear()
         # An agent that cannot read its folder ends, and is started again until it can.
