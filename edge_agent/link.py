@@ -26,6 +26,8 @@ _log = logging.getLogger(__name__)
 # A payload, its topic of at most 64 KiB, and MQTT 5 properties.
 _MAX_PACKET_BYTES = MAX_PAYLOAD_BYTES + 128 * 1024
 _MAX_FILTERS = 8
+# Messages that the broker has not acknowledged; more are dropped, as if the link were down.
+_MAX_WAITING = 1000
 _CONNECT_TIMEOUT_S = 10.0
 _GOODBYE_S = 2.0
 # A connection that lasts so long was a good one; after a shorter one the next pause is longer than before.
@@ -72,8 +74,8 @@ class Client(mqtt.Client):
 class Link:
     """One device's connection, made anew for ever with growing, random pauses.
 
-    A publish while the link is down is dropped: whatever must arrive is retained state, told again on
-    `Connected`, or waits in the outbox.
+    A publish while the link is down, or the broker takes nothing, is dropped: what must arrive is retained
+    state, told again on `Connected`, or waits in the outbox.
 
     Attributes:
         has_retained: whether the broker keeps retained messages; one that does not say so does.
@@ -136,7 +138,7 @@ class Link:
     def publish(
         self, topic: str, payload: bytes, *, retain: bool = False, qos: int = 1, correlation: bytes = b""
     ) -> Optional[int]:
-        """Publish and return the packet's number, which with QoS 1 `Delivered` names; None while offline."""
+        """Publish; return the packet's number, which with QoS 1 `Delivered` names; None if it is dropped."""
         client = self._client
         if client is None or not client.is_connected():
             return None
@@ -147,6 +149,8 @@ class Link:
         sent = client.publish(
             topic, payload, qos=qos, retain=retain and self.has_retained, properties=properties
         )
+        if sent.rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:
+            return None
         if qos:
             self._newest = sent
         return sent.mid
@@ -243,6 +247,7 @@ class Link:
         )
         client.connect_timeout = _CONNECT_TIMEOUT_S
         client.max_inflight_messages_set(100)
+        client.max_queued_messages_set(_MAX_WAITING)
         if self._will_topic:
             client.will_set(self._will_topic, OFFLINE, qos=1, retain=self.has_retained)
         self._introduce(client)

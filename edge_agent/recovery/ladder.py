@@ -104,12 +104,12 @@ class Ladder:
         if service_restarted_s is not None:
             self._tried[Rung.RESTART_SERVICE].append(service_restarted_s)
         self._has_worked = False
-        self._in_a_row = 0
+        self._next_pause_s = 0.0
 
     def worked(self) -> None:
         """The model is loaded and has run."""
         self._has_worked = True
-        self._in_a_row = 0
+        self._next_pause_s = 0.0
 
     def forgive(self) -> None:
         """Give the newest try to restart the worker back: the model was not to blame."""
@@ -151,5 +151,6 @@ class Ladder:
         """The first try comes at once; a worker that fails again and again gets growing pauses."""
         if rung is not Rung.RESTART_WORKER:
             return 0.0
-        self._in_a_row += 1
-        return _FIRST_PAUSE_S * (2.0 ** (self._in_a_row - 1) - 1)
+        pause_s = self._next_pause_s
+        self._next_pause_s = min(2 * pause_s + _FIRST_PAUSE_S, _LOOK_AGAIN_S)
+        return pause_s

@@ -28,6 +28,7 @@ class Standby:
         self._runnable: Optional[RunnableModel] = None
         self._worker: Optional[Worker] = None
         self._failures = 0
+        self._pause_s = _FIRST_PAUSE_S
         self._start_at_s = 0.0
 
     def begin(self, runnable: RunnableModel) -> None:
@@ -35,12 +36,16 @@ class Standby:
         if self._runnable is None:
             self._runnable = runnable
             self._failures = 0
+            self._pause_s = _FIRST_PAUSE_S
             self._start_at_s = self._clock.monotonic_s()
             self.tick()
 
     def end(self) -> None:
         """Let it go as soon as it has answered what it was given."""
         if self._worker is not None:
+            serving = self._predictor.serving
+            if serving is not None and serving.worker is self._worker:
+                self._predictor.suspend()
             self._predictor.retire(self._worker)
         self._runnable = self._worker = None
 
@@ -52,6 +57,7 @@ class Standby:
         """It is loaded; it answers, unless another does."""
         assert self._worker is not None and self._runnable is not None
         self._failures = 0
+        self._pause_s = _FIRST_PAUSE_S
         if self._predictor.serving is None:
             self._predictor.switch(Serving(self._worker, event, self._runnable))
 
@@ -60,8 +66,8 @@ class Standby:
         self._worker = None
         self._failures += 1
         _log.error("CPU fallback failed (%d): %s: %s", self._failures, problem.code, problem.message)
-        pause_s = min(_FIRST_PAUSE_S * 2.0 ** (self._failures - 1), _MAX_PAUSE_S)
-        self._start_at_s = self._clock.monotonic_s() + pause_s
+        self._start_at_s = self._clock.monotonic_s() + self._pause_s
+        self._pause_s = min(2 * self._pause_s, _MAX_PAUSE_S)
 
     def tick(self) -> None:
         """Start it when the pause is over."""

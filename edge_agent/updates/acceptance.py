@@ -11,7 +11,7 @@ from contract.stamps import parse_time
 from edge_agent.clock import Clock
 from edge_agent.config import AgentConfig
 from edge_agent.errors import StorageError
-from edge_agent.updates.slot_state import MAX_REVOKED, Candidate, Slot, SlotState
+from edge_agent.updates.slot_state import MAX_REVOKED, Candidate, Slot, SlotState, forget_signed
 from edge_agent.updates.slots import Slots
 from edge_agent.updates.trust import Trust
 from edge_agent.updates.verify import Scope, Seen, VerifiedRelease, verify_release
@@ -59,6 +59,9 @@ class Acceptance:
             TrustError: it may not be trusted.
             StorageError: the disk refuses; nothing has changed.
         """
+        if not self._trust.counts_still(self._slots.state.signed_by):
+            # The disk did not take it when the root came.
+            self._slots.save(forget_signed(self._slots.state))
         scope = Scope(self._config.device, self._config.channel, self._config.hardware, is_own)
         release = verify_release(envelope, self._trust.root, scope, self._seen(), self._clock.now_s())
         order = self._judge(release)

@@ -53,7 +53,8 @@ class Orders:
         if not is_own and self._has_own:
             message.acknowledge()
             return
-        self._unstored = None
+        if not message.payload:
+            self._drop_unstored()
         if not message.payload or self._take(message, is_own):
             message.acknowledge()
 
@@ -61,6 +62,7 @@ class Orders:
         """Try again what the disk did not take."""
         unstored = self._unstored
         if unstored is not None and self._clock.monotonic_s() >= unstored.again_s:
+            self._unstored = None
             self.hear(unstored.message, unstored.is_own)
 
     def _take(self, message: MessageArrived, is_own: bool) -> bool:
@@ -68,13 +70,21 @@ class Orders:
         try:
             self._obey(self._acceptance.take(message.payload, is_own))
             self._retry.reset()
+            self._drop_unstored()
         except TrustError as error:
             _log.warning("release refused: %s: %s", error.code, error.message)
             self._reporter.refused(error.problem())
         except StorageError as error:
             _log.error("release not stored: %s", error.message)
             self._reporter.refused(error.problem())
+            self._drop_unstored()
             again_s = self._clock.monotonic_s() + self._retry.next_pause_s()
             self._unstored = _Unstored(message, is_own, again_s)
             return False
         return True
+
+    def _drop_unstored(self) -> None:
+        """Another order counts now. Unacknowledged, it would take up the broker's room for messages to us."""
+        if self._unstored is not None:
+            self._unstored.message.acknowledge()
+            self._unstored = None

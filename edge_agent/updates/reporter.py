@@ -100,6 +100,13 @@ class Reporter:
         self._manifest = manifest
         self.send()
 
+    def superseded(self) -> None:
+        """What was on its way in, if anything was, gave way to a release that waits for its time."""
+        if self._phase in _UNDER_WAY:
+            active = self._slots.state.active
+            self._manifest = self._read(active)
+            self.phase("active" if active else "idle")
+
     def adopted(self, manifest: ReleaseManifest) -> None:
         """What runs is now this release."""
         self._manifest = manifest

@@ -130,6 +130,9 @@ class Tryout:
     def forget_before(self) -> None:
         """The one before must not answer again."""
         if self._before is not None:
+            if self._is_serving(self._before.worker):
+                # The candidate has died, and is being started again.
+                self._predictor.suspend()
             self._predictor.retire(self._before.worker)
             self._before = None
 
@@ -149,7 +152,7 @@ class Tryout:
         if self.trial is not None:
             if self._before is not None or not has_active:
                 self._predictor.switch(self._before)
-            elif self._predictor.serving is not None:
+            elif self._is_serving(self._worker):
                 self._predictor.suspend()
         if self._worker is not None:
             self._predictor.retire(self._worker)
@@ -158,6 +161,10 @@ class Tryout:
     def _answer(self) -> None:
         assert self._worker is not None and self._ready is not None and self._runnable is not None
         self._before = self._predictor.switch(Serving(self._worker, self._ready, self._runnable))
+
+    def _is_serving(self, worker: Optional[Worker]) -> bool:
+        serving = self._predictor.serving
+        return serving is not None and serving.worker is worker
 
     def _forget(self) -> None:
         self._manifest = self._runnable = self._worker = self._ready = self._before = self.trial = None

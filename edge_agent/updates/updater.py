@@ -86,6 +86,8 @@ class Updater:
 
     def connected(self) -> None:
         """A new connection: orders are heard again, chunks are asked for again."""
+        # The disk may not have let them be forgotten before.
+        self.root_changed()
         self._orders.connected()
         self._downloader.reconnected()
 
@@ -99,13 +101,14 @@ class Updater:
         if self._trust.counts_still(state.signed_by):
             return
         if state.candidate is not None:
+            manifest = self._manifest
             self._drop_candidate()
             what = "the keys that signed the release are no longer trusted"
-            self._reporter.refused(Problem("signature", what, "push it again"))
+            self._reporter.refused(Problem("signature", what, "push it again"), manifest)
         try:
             self._slots.save(forget_signed(state))
         except StorageError as error:
-            _log.error("what replaced keys said is forgotten at the next start: %s", error.message)
+            _log.error("what replaced keys said is forgotten later: %s", error.message)
 
     def chunk(self, message: MessageArrived) -> None:
         """Take an index or a chunk; a foreign one is left."""
@@ -197,6 +200,8 @@ class Updater:
         if order.outcome not in (Outcome.REPEATED, Outcome.NOT_OURS):
             self._slots.collect_garbage()
             self.tick()
+        if order.outcome is Outcome.TAKEN and self._start_at_s is not None:
+            self._reporter.superseded()
 
     def _leave_revoked(self) -> None:
         """What has been revoked answers nobody any more."""
@@ -314,6 +319,8 @@ class Updater:
             self._slots.collect_garbage()
         except AgentError as error:
             _log.error("cannot clean up: %s", error)
+            # It is still on its way in; until it can be forgotten, it is tried again.
+            self._start_at_s = self._clock.monotonic_s() + self._retry.next_pause_s()
         self._reporter.phase("rolled_back" if was_serving else "failed")
 
     def _put_off(self, problem: Problem) -> None:

@@ -117,3 +117,12 @@ def test_a_damaged_file_resets_no_device() -> None:
         Rung.RESTART_WORKER,
         Rung.LOOK_AGAIN,
     ]
+
+
+def test_a_model_that_cannot_be_loaded_for_a_week_is_tried_every_few_minutes() -> None:
+    """What kept it from being loaded may have passed: no pause is longer than that of looking again."""
+    ladder, now_s = Ladder(), 1000.0
+    for _ in range(200):
+        step = ladder.next(Kind.LOST, Problem("model_load", "no memory"), now_s, has_edgetpu=False)
+        assert step.due_s - now_s <= 60.0
+        now_s = step.due_s

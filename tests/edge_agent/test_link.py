@@ -186,3 +186,22 @@ def test_the_broker_is_made_sure_of_and_told_who_we_are(
     link.stop()
     assert isinstance(event, Connected if is_taken else Disconnected), event
     assert is_taken or reason in event.reason.lower()
+
+
+def test_a_broker_that_acknowledges_nothing_costs_bounded_memory() -> None:
+    """Whoever makes us answer, and never takes an answer, ends at a full queue: the rest is dropped."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        mailbox = Mailbox(8)
+        link = Link(MqttConfig(port=server.getsockname()[1]), "board-a", mailbox)
+        link.start()
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(4096)
+            connection.sendall(b"\x20\x03\x00\x00\x00")
+            assert isinstance(mailbox.get(WITHIN_S), Connected)
+            sent = [link.publish("coral/board-a/model/reported", b"{}") for _ in range(3000)]
+        assert isinstance(mailbox.get(WITHIN_S), Disconnected)
+    link.stop()
+    assert sent[0] is not None and 100 < sum(mid is not None for mid in sent) <= 1000

@@ -9,7 +9,9 @@ import pytest
 
 from edge_agent.config import OutboxConfig
 from edge_agent.errors import StorageError
+from edge_agent.events import Delivered
 from edge_agent.outgoing.outbox import Outbox
+from edge_agent.outgoing.sender import Sender
 
 TOPIC = "coral/board/prediction/http"
 ROOMY = OutboxConfig()
@@ -211,7 +213,7 @@ def test_hundred_predictions_offline_write_at_most_20_kib(outbox, clock):
         payload = b'{"v":1,"id":"%s","seq":%d,"score":0.%d}' % (os.urandom(8).hex().encode(), number, number)
         outbox.put(TOPIC, payload + b'"model":"fashion 3"' * 20)
         pass_time(outbox, clock, 0.25 if number % 25 == 24 else 0)
-    for row in outbox.unsent(2000):
+    for row in outbox.unsent(1000):
         outbox.mark_in_flight(row.key)
         outbox.delivered(row.key)
     outbox.close()
@@ -223,6 +225,7 @@ import sys, time
 from pathlib import Path
 from edge_agent.config import OutboxConfig
 from edge_agent.outgoing.outbox import Outbox
+from edge_agent.outgoing.sender import Sender
 
 outbox = Outbox(Path(sys.argv[1]), OutboxConfig(), time.monotonic)
 for number in range(10 ** 9):
@@ -492,3 +495,43 @@ def test_folder_that_is_not_there_is_told(tmp_path, build):
 def test_sqlite_keeps_few_pages_in_memory(outbox):
     """Its default of 2 MB fills up within 100,000 predictions; negative is KiB."""
     assert outbox._disk._database.execute("PRAGMA cache_size").fetchone() == (-512,)
+
+
+def test_f79_a_day_without_a_broker_keeps_the_newest_and_counts_the_rest(build, clock):
+    """24 hours, one prediction in 5 minutes: within the limit, in order, each is either there or counted."""
+    outbox = build(SMALL)
+    for number in range(24 * 12):
+        outbox.put(TOPIC, b"%04d" % number + PAYLOAD)
+        clock.now_s += 300
+        outbox.tick(clock.now_s)
+    left, held_bytes, dropped = outbox.stats()
+    assert held_bytes <= SMALL.max_bytes and left + dropped == 24 * 12 and left > 50
+    assert [int(row.payload[:4]) for row in outbox.unsent(1000)] == list(range(dropped, 24 * 12))
+
+
+class DeafLink:
+    """Takes every message and gives it a number; whether the broker says so is the test's affair."""
+
+    def __init__(self):
+        self.sent = []
+
+    def publish(self, _topic, payload):
+        self.sent.append(payload)
+        return len(self.sent)
+
+
+def test_f80_a_lost_acknowledgement_sends_the_same_bytes_once_more(outbox):
+    """The broker had stored it: it comes again as it was, with its id, until it is acknowledged."""
+    link = DeafLink()
+    sender = Sender(outbox, link, in_flight=10)
+    outbox.put(TOPIC, PAYLOAD)
+    sender.send()
+    sender.send()
+    assert link.sent == [PAYLOAD]
+    sender.reset()
+    sender.send()
+    assert link.sent == [PAYLOAD, PAYLOAD]
+    sender.delivered(Delivered(2, ""))
+    sender.reset()
+    sender.send()
+    assert link.sent == [PAYLOAD, PAYLOAD] and outbox.stats().messages == 0

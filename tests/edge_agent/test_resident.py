@@ -248,3 +248,31 @@ def test_the_fallback_of_an_old_release_never_answers_for_a_new_one(board: Board
     labels = {worker.files.labels for worker in board.workers if worker.is_running}
     assert labels == {board.workers[2].files.labels}
     assert [worker.files.edgetpu for worker in board.workers] == [":0", None, ":0", None, ":0"]
+
+
+def test_a_stage_that_is_adopted_while_the_fallback_answers_ends_with_the_model(board: Board) -> None:
+    """The next try is for a release of another number: a fallback that is let go stands in nobody's way."""
+    running = board.slots.release(board.slots.state.active.release)
+    board.worker_fails()
+    board.ready(worker=1)
+    assert board.predictor.serving is not None and not is_on_edgetpu(board)
+    board.order(board.publisher.release(replace(running, sequence=99, rollout=Rollout("stage-2"))))
+    assert board.report.sequence == 99
+    board.worker_fails(worker=2)
+    board.pass_time(61)
+    assert not board.workers[1].is_running and board.predictor.is_restarting
+    board.ready()
+    assert is_on_edgetpu(board) and board.predictor.serving.worker.is_running
+
+
+def test_a_fallback_that_never_starts_is_tried_for_ever(board: Board) -> None:
+    """A day is more tries than a float has powers of two."""
+    board.worker_fails(code="edgetpu_absent")
+    for _ in range(1100):
+        fallback = next(worker for worker in board.workers if worker.is_running)
+        board.worker_fails(worker=fallback.number - 1, code="model_load")
+        board.pass_time(61)
+        for worker in board.workers:
+            if worker.is_running and worker.files.edgetpu is not None:
+                board.worker_fails(worker=worker.number - 1, code="edgetpu_absent")
+    assert any(worker.is_running and worker.files.edgetpu is None for worker in board.workers)

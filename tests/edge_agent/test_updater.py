@@ -14,6 +14,7 @@ from contract.messages import ChunkNeed, GoldenResult
 from contract.stamps import format_time
 from contract.topics import Topics
 from tests.fakes.board import DEVICE, GOOD, Board
+from tests.fakes.faulty_disk import Fault, FaultyDisk
 from tests.fakes.publisher import DAY_S, ISSUED_S, tiny_files
 
 NEED = Topics().model_need(DEVICE)
@@ -401,3 +402,104 @@ def test_a_security_floor_rises_when_a_release_is_committed(board: Board) -> Non
     assert board.slots.state.security_floor == 3
     board.publish(files=other_files(2))
     assert board.report.error.code == "security_floor"
+
+
+def test_an_order_that_is_not_stored_waits_through_the_junk_of_strangers(tmp_path: Path) -> None:
+    """It is tried again when the disk has room, acknowledged once; one that takes its place lets it go."""
+    disk, own = FaultyDisk(), Topics().model_desired(DEVICE)
+    board = Board(tmp_path, disk=disk)
+    disk.faults = [Fault(errno.ENOSPC, "write", times=2)]
+    board.publish()
+    board.order(b"junk")
+    assert board.link.acknowledged == [own], "only the junk"
+    board.publish(files=other_files(2))
+    assert board.link.acknowledged == [own, own], "the first has given way"
+    board.pass_time(100)
+    assert board.link.acknowledged == [own, own, own]
+    board.download()
+    board.ready()
+    board.tested()
+    assert board.report.current is not None and board.report.current.version == "2"
+
+
+def test_a_candidate_whose_failure_the_disk_does_not_take_is_tried_again(tmp_path: Path) -> None:
+    """It is neither left where it is for ever, nor tried for ever."""
+    disk = FaultyDisk()
+    board = Board(tmp_path, disk=disk)
+    board.publish()
+    board.download()
+    disk.faults = [Fault(errno.EIO, "write", "slots")]
+    board.worker_fails(code="model_load")
+    assert board.report.phase == "failed" and board.slots.state.candidate is not None
+    board.pass_time(20)
+    board.worker_fails(code="model_load")
+    assert board.slots.state.candidate is None and len(board.slots.state.refused) == 1
+
+
+def test_a_release_that_waits_for_its_time_does_not_leave_the_last_one_on_trial(board: Board) -> None:
+    """What was on trial gave way when the order came: the report says what answers."""
+    board.install()
+    board.install(files=other_files(2), rollout=Rollout("soaked", soak_s=60.0))
+    assert board.report.phase == "trial"
+    board.publish(
+        files=other_files(3), rollout=Rollout("later", not_before=format_time(ISSUED_S + 9 * DAY_S))
+    )
+    assert (board.report.phase, board.report.sequence) == ("active", 1)
+
+
+def test_a_candidate_that_dies_again_leaves_the_active_model_alone(board: Board) -> None:
+    """The model before had died too and has just been started again: it goes on, no process is lost."""
+    board.install()
+    board.install(files=other_files(2), rollout=Rollout("soaked", soak_s=60.0, max_failures=1))
+    board.worker_fails(0)
+    board.worker_fails(1)
+    again, active = board.workers[2:]
+    board.ready(worker=3)
+    assert board.predictor.serving is not None and board.predictor.serving.worker is active
+    board.worker_fails(2)
+    assert not again.is_running and board.report.phase == "rolled_back"
+    assert board.predictor.serving is not None and board.predictor.serving.worker is active
+    assert len(board.workers) == 4
+
+
+def test_a_revoked_model_that_stands_in_for_a_dead_candidate_is_replaced(tmp_path: Path) -> None:
+    """What answers is a process that is there."""
+    board = Board(tmp_path)
+    files = [{**other_files(number), "model": b"model %d" % number * 99} for number in range(4)]
+    for number in range(2):
+        board.install(files=files[number])
+    board.install(files=files[2], rollout=Rollout("soaked", soak_s=60.0, max_failures=1))
+    board.worker_fails(2)
+    bad = board.publisher.blob(files[1]["model"]).sha256
+    board.publish(files=files[3], revoked=(bad,), rollout=Rollout("elsewhere", percent=0.0))
+    assert board.predictor.serving is None and board.predictor.is_restarting
+    board.pass_time(1)
+    assert not board.workers[1].is_running and board.workers[-1].files.model.read_bytes() == files[0]["model"]
+
+
+def test_keys_that_are_replaced_in_the_middle_end_what_they_signed(tmp_path: Path) -> None:
+    """The report tells it, and whatever the disk says, it is forgotten before the next order counts."""
+    disk = FaultyDisk()
+    board = Board(tmp_path, disk=disk)
+    board.install()
+    board.publish(files=other_files(2), sequence=900)
+    assert board.report.phase == "downloading"
+    board.broker.retained[Topics().trust_root(2)] = root = board.publisher.rotate("release")
+    disk.faults = [Fault(errno.EIO, "write", "slots")]
+    board.hear(Topics().trust_root(2), root)
+    assert (board.report.phase, board.report.sequence) == ("failed", 900)
+    assert board.slots.state.sequence_high == 900, "not written down"
+    board.install(files=other_files(3))
+    assert board.report.phase == "active" and board.slots.state.sequence_high < 900
+
+
+def test_what_was_not_forgotten_is_at_the_next_connection(tmp_path: Path) -> None:
+    """A candidate that replaced keys have signed does not come back with the next start."""
+    disk = FaultyDisk()
+    board = Board(tmp_path, disk=disk)
+    board.publish()
+    disk.faults = [Fault(errno.EIO, "write", "slots")]
+    board.hear(Topics().trust_root(2), board.publisher.rotate("release"))
+    assert board.slots.state.candidate is not None
+    board.lane.connected()
+    assert board.slots.state.candidate is None
