@@ -234,10 +234,11 @@ class Updater:
             # The broker still holds it, and it is let in again: same sequence, same bytes.
             self._slots.forget_candidate()
             raise
+        # Whatever becomes of it now is told under its own sequence.
+        self._reporter.begin(manifest)
         if candidate.attempts >= _MAX_ATTEMPTS:
             raise ModelError("too_many_attempts", f"given up after {candidate.attempts} attempts")
         self._downloader.require_space(manifest)
-        self._reporter.begin(manifest)
         self._downloader.begin(manifest)
         self._after_download()
 

@@ -123,7 +123,7 @@ def test_pause_stops_it_and_resume_goes_on(place):
         with pytest.raises(WrongUsage, match="is paused"):
             pause(place.fleet, identity)
         assert stage_of(place) == ("paused", 1)
-        wait_until("its own terminal says so", lambda: any(one.endswith(", paused") for one in place.said))
+        wait_for("its own terminal says so", lambda: any(one.endswith(", paused") for one in place.said))
         resumed = resume(place.fleet, place.address, identity, place.said.append)
         assert resumed.rollout.state == "running" and "its controller goes on" in place.said
         wait_for("stage 2", lambda: len(found["reef-1"].taken) == 2)

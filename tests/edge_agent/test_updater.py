@@ -303,6 +303,8 @@ def test_a_full_disk_delays_and_then_goes_on(board: Board, monkeypatch: pytest.M
     monkeypatch.setattr(os, "statvfs", lambda _path: full)
     board.publish()
     assert board.report.error.code == "disk_full"
+    # Under its own sequence: a rollout counts it at once.
+    assert (board.report.phase, board.report.sequence) == ("failed", 1)
     monkeypatch.undo()
     board.pass_time(20)
     board.download()
