@@ -32,7 +32,7 @@ PREFIX = "sim"
 NAMED = 10
 CHANNEL = "stable"
 ANSWER_S = 120.0
-END_S = 60.0
+END_S = 300.0
 WORDS_CHARACTERS = 500
 # The broker's own files and listeners, and everybody who is no device.
 SPARE_DESCRIPTORS = 128

@@ -99,7 +99,7 @@ class InferenceConfig(Record):
 class UpdateConfig(Record):
     """Limits of a transfer, and when there is none. A cap of 0 is none; so are quiet hours of ""."""
 
-    window_bytes: int = rule(Integer(1024, _MIB), default=_MIB)
+    window_bytes: int = rule(Integer(1024, _MIB), default=_MIB // 4)
     max_bytes_per_s: int = rule(Integer(), default=0)
     quiet_hours: str = rule(Text(_QUIET_HOURS), default="")
     max_release_bytes: int = rule(Integer(1024), default=64 * _MIB)

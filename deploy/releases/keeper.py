@@ -98,7 +98,8 @@ class Keeper:
         self._reload()
         if not self._wanted or not self._link.retains:
             return {}
-        found = self._read_broker()
+        orders = [self._topics.every_device(DESIRED), self._topics.every_channel()]
+        found = self._read_broker([*orders, self._topics.every_index()])
         facts = [fact for one in self._retentions.values() for fact in _missing_blobs(one, found)]
         self._publish(facts, "pieces of files that were not there")
         return found
@@ -136,13 +137,8 @@ class Keeper:
         for number in range(ref.chunks):
             yield Fact(self._topics.blob_chunk(ref.id, number), b"")
 
-    def _read_broker(self) -> dict[str, bytes]:
+    def _read_broker(self, wanted: Iterable[str]) -> dict[str, bytes]:
         # A connection of its own: a second subscription would bring everything again to whoever listens here.
-        wanted = [
-            self._topics.every_device(DESIRED),
-            self._topics.every_channel(),
-            self._topics.every_index(),
-        ]
         with Link(self._link.address) as probe:
             arrived = remembered(probe, self._topics, wanted)
             return {message.topic: message.payload for message in arrived if message.retained}
@@ -215,7 +211,20 @@ class Keeper:
         pieces = self._needs.take_due(now_s)
         # Two releases may share a file.
         facts = dict.fromkeys(fact for one in self._retentions.values() for fact in one.mend(pieces))
-        self._publish(facts, "missing pieces again")
+        self._publish(self._lost_of(list(facts)), "missing pieces again")
+
+    def _lost_of(self, facts: list[Fact]) -> list[Fact]:
+        """Return those that the broker has lost. It may only be slow: what it has, everybody who waits for it
+        would get once more, and it would be slower still.
+        """
+        if not facts or not self._link.retains:
+            return facts
+        try:
+            found = self._read_broker([fact.topic for fact in facts])
+        except Unreachable as error:
+            _log.warning("cannot look what the broker has: %s", error)
+            return facts
+        return [fact for fact in facts if found.get(fact.topic) != fact.payload]
 
     def _publish(self, facts: Iterable[Fact], what: str) -> None:
         found = list(facts)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, NamedTuple, Optional
 
 from contract.errors import MessageError
-from edge_agent.config import AgentConfig, MqttConfig
+from edge_agent.config import AgentConfig, MqttConfig, UpdateConfig
 from edge_agent.errors import ConfigError, UnreachableError
 from edge_agent.simulate.census import build_document
 from edge_agent.simulate.descriptors import require_descriptors
@@ -18,6 +18,10 @@ from edge_agent.updates.verify import load_root
 
 _log = logging.getLogger(__name__)
 _CALL_S = 5.0
+# One loop that serves thousands may be late with a ping; a broker waits half as long again as it was told.
+_KEEPALIVE_S = 600
+# On a computer that is busy with all of them chunks come late; who asks again too early makes it busier.
+_STALL_S = 60.0
 
 
 class Options(NamedTuple):
@@ -76,8 +80,10 @@ def _read_plan(options: Options) -> Plan:
     if options.disk != MEMORY and any(fault.kind == DISK_FULL for fault in faults):
         raise ConfigError("config_value", "only a disk in memory can be full", "leave out --disk")
     try:
-        mqtt = MqttConfig(host=options.host, port=options.port, base=options.base)
-        template = AgentConfig(names[0], ".", str(options.root), channel=options.channel, mqtt=mqtt)
+        mqtt = MqttConfig(options.host, options.port, options.base, keepalive_s=_KEEPALIVE_S)
+        update = UpdateConfig(stall_s=_STALL_S)
+        root_path = str(options.root)
+        template = AgentConfig(names[0], ".", root_path, channel=options.channel, mqtt=mqtt, update=update)
     except MessageError as error:
         raise ConfigError("config_value", str(error), "correct that value") from error
     try:

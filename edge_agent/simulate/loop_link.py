@@ -1,6 +1,7 @@
 """A device's connection without a thread of its own: one loop reads and writes for thousands of them."""
 
 import collections
+import contextlib
 import random
 from typing import Any, Callable, Deque, Iterable, NamedTuple, Optional
 
@@ -9,6 +10,7 @@ from edge_agent.events import Disconnected, Event
 from edge_agent.link import Link
 from edge_agent.mailbox import Mailbox
 from edge_agent.simulate.loop import Loop
+from edge_agent.simulate.loop_client import LoopClient
 
 # A broker's backlog is short (mosquitto: 100), and who finds it full waits a second.
 _MAX_DIALLING = 50
@@ -85,6 +87,9 @@ class LoopLink(Link):
         received_bytes: payloads that came.
         sent_bytes: payloads that went.
     """
+
+    _client_class = LoopClient
+    _client: Optional[LoopClient]
 
     def __init__(
         self,
@@ -199,6 +204,8 @@ class LoopLink(Link):
         if client is None or self._socket is None:
             return
         client.loop_read()
+        while self._socket is not None and client.has_unread:
+            client.loop_read()
         self._flush_soon()
         rate = self.manners.bytes_per_s
         if rate is not None and self.received_bytes > before and self._socket is not None:
@@ -225,11 +232,10 @@ class LoopLink(Link):
         self._is_flushing = False
         if self._client is None or self._socket is None:
             return
-        if self._client.want_write():
-            self._client.loop_write()
-        if self._client is None or self._socket is None:
-            return
-        is_writing = self._client.want_write()
+        # Who is gone is noticed by reading.
+        with contextlib.suppress(OSError):
+            self._client.flush()
+        is_writing = self._client.has_unsent
         if is_writing != self._is_writing:
             self._is_writing = is_writing
             self._loop.watch(self._socket, self._on_ready, writes=is_writing)

@@ -79,6 +79,19 @@ def test_a_device_that_misses_a_chunk_is_answered_without_a_bundle(pushed, link)
         assert len(board.fetch(release, forget=1)) == release.blobs["model"].size
 
 
+def test_what_the_broker_still_has_is_not_published_again(pushed, link):
+    """It is only slow: everybody who waits for it would get it twice, and it would be slower still."""
+    with keeping(pushed) as kept, FakeDevice(pushed.address, pushed.base, "reef-2") as board:
+        blob = board.await_release().blobs["model"]
+        lost = board.topics.blob_chunk(blob.id, blob.chunks - 1)
+        chunk = pushed.retained(link)[lost]
+        link.publish(lost, b"", retain=True)
+        for number in range(blob.chunks):
+            board.ask(blob.id, number)
+        wait_for("the lost one is back", lambda: pushed.retained_now().get(lost) == chunk)
+    assert kept[0].bytes_published == len(chunk)
+
+
 def test_it_steps_back_for_a_newer_release_from_elsewhere(pushed, tmp_path):
     """Another machine has its own ledger; ours forgets the topic and says so in the audit trail."""
     other = tmp_path / "other"
