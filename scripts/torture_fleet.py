@@ -35,7 +35,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     wrong, told = [], [f"seed {options.seed}"]
-    for max_failures in (2.0, 5.0):
+    for max_failures in (2.0, 10.0):
         plan = make_plan(options.devices, max_failures)
         found = run(options.devices, options.seed, plan)
         wrong += check(found, plan, options.devices, options.seed)
