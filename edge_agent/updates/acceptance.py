@@ -61,7 +61,7 @@ class Acceptance:
         """
         if not self._trust.counts_still(self._slots.state.signed_by):
             # The disk did not take it when the root came.
-            self._slots.save(forget_signed(self._slots.state))
+            self._slots.save(replace(forget_signed(self._slots.state), candidate=None))
         scope = Scope(self._config.device, self._config.channel, self._config.hardware, is_own)
         release = verify_release(envelope, self._trust.root, scope, self._seen(), self._clock.now_s())
         order = self._judge(release)

@@ -82,14 +82,13 @@ class SlotState(Record):
 
 
 def forget_signed(state: SlotState) -> SlotState:
-    """Return the slots without what the keys of the highest release have said, and without a candidate.
+    """Return the slots without what the keys of the highest release have said.
 
     The highest sequence, security floor or time would lock a device out for ever if a thief had signed it.
     What these keys signed before is refused for its signature from now on, so that nothing is lost with them.
     """
     return replace(
         state,
-        candidate=None,
         sequence_high=0,
         release_high="",
         signed_by=(),

@@ -16,7 +16,7 @@ from contract.rings import share
 from contract.stamps import parse_time
 from edge_agent.clock import Clock
 from edge_agent.config import AgentConfig
-from edge_agent.errors import AgentError, ModelError, StorageError
+from edge_agent.errors import AgentError, ModelError, StorageError, TrustError
 from edge_agent.events import MessageArrived, WorkerAnswered, WorkerFailed, WorkerReady, WorkerTested
 from edge_agent.inference.predictor import Predictor
 from edge_agent.updates.acceptance import Acceptance, Order, Outcome
@@ -33,6 +33,7 @@ from edge_agent.updates.store import BLOB_DAMAGED
 from edge_agent.updates.trial import Trial
 from edge_agent.updates.trust import Trust
 from edge_agent.updates.tryout import StartWorker, Tryout
+from edge_agent.updates.verify import require_signatures
 
 _log = logging.getLogger(__name__)
 _MAX_ATTEMPTS = 3
@@ -98,17 +99,30 @@ class Updater:
     def root_changed(self) -> None:
         """Another root of trust is in force: forget what keys said that it does not name, and sent."""
         state = self._slots.state
-        if self._trust.counts_still(state.signed_by):
-            return
-        if state.candidate is not None:
+        if state.candidate is not None and not self._is_trusted(state.candidate.release):
             manifest = self._manifest
             self._drop_candidate()
             what = "the keys that signed the release are no longer trusted"
             self._reporter.refused(Problem("signature", what, "push it again"), manifest)
+            state = replace(state, candidate=None)
+        if not self._trust.counts_still(state.signed_by):
+            state = forget_signed(state)
+        if state == self._slots.state:
+            return
         try:
-            self._slots.save(forget_signed(state))
+            self._slots.save(state)
         except StorageError as error:
             _log.error("what replaced keys said is forgotten later: %s", error.message)
+
+    def _is_trusted(self, release: str) -> bool:
+        """Say whether a release's keys still count; one that is damaged is dealt with when it begins."""
+        try:
+            require_signatures(self._slots.envelope(release), self._trust.root, "release")
+        except TrustError:
+            return False
+        except StorageError:
+            return True
+        return True
 
     def chunk(self, message: MessageArrived) -> None:
         """Take an index or a chunk; a foreign one is left."""

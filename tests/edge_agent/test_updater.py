@@ -1,18 +1,22 @@
 """Promises of updates.updater: releases, good and bad, on a board with fake time and workers."""
 
 import errno
+import hashlib
 import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from nacl.signing import SigningKey
 
-from contract.codec import decode
+from contract.codec import decode, encode
+from contract.envelope import ROOT_TYPE
 from contract.manifest import Rollout
 from contract.messages import ChunkNeed, GoldenResult
 from contract.stamps import format_time
 from contract.topics import Topics
+from contract.trust import Role
 from tests.fakes.board import DEVICE, GOOD, Board
 from tests.fakes.faulty_disk import Fault, FaultyDisk
 from tests.fakes.publisher import DAY_S, ISSUED_S, tiny_files
@@ -505,3 +509,28 @@ def test_what_was_not_forgotten_is_at_the_next_connection(tmp_path: Path) -> Non
     assert board.slots.state.candidate is not None
     board.lane.connected()
     assert board.slots.state.candidate is None
+
+
+def test_a_candidate_goes_with_its_key_although_another_key_signed_the_highest_order(board: Board) -> None:
+    """A thief's release is not installed, and what the key that stays has said is remembered."""
+    publisher = board.publisher
+    publisher.keys["second"] = SigningKey(hashlib.sha256(b"second").digest())
+    first, second = publisher.key_id("release"), publisher.key_id("second")
+    root = publisher.root
+    both = {**root.keys, second: bytes(publisher.keys["second"].verify_key)}
+
+    def follow(version: int, names: "tuple[str, ...]") -> None:
+        keys = {name: key for name, key in both.items() if name in names or name not in (first, second)}
+        following = replace(root, version=version, keys=keys, roles={**root.roles, "release": Role(names, 1)})
+        board.hear(Topics().trust_root(version), publisher.seal(ROOT_TYPE, encode(following), ["root"]))
+
+    board.install()
+    follow(2, (first, second))
+    board.order(b"")
+    board.order(publisher.release(publisher.manifest(other_files(2))), is_own=False)
+    not_ours = publisher.manifest(other_files(3), devices=("board-b",))
+    board.order(publisher.release(not_ours, ["second"]), is_own=False)
+    assert board.slots.state.candidate is not None
+    follow(3, (second,))
+    assert board.slots.state.candidate is None and board.report.error.code == "signature"
+    assert board.slots.state.sequence_high == not_ours.sequence
