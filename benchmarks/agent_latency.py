@@ -35,12 +35,12 @@ from benchmarks.boards import (
     run_agent,
     running,
     running_broker,
-    take_port,
     tiny_release,
     wait_until_it_answers,
 )
 from benchmarks.timing import describe_machine, judge
 from contract.topics import Topics
+from tests.fakes.ports import take_free_port
 
 ROUNDS, REQUESTS = 20, 150
 MOST_OVER_MS, MOST_TO_PEERS, MOST_MEMORY, MOST_MQTT = 0.35, 0.5, 0.5, 1.3
@@ -57,7 +57,7 @@ def main() -> int:
     tensor = np.random.default_rng(SEED).integers(0, 256, (1, 28, 28, 1), np.uint8)
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        broker = take_port()
+        broker = take_free_port()
         stack.enter_context(running_broker(folder, broker))
         subjects: dict[str, Ask] = {"bare": build_bare(release.files["model"], tensor)}
         memory: dict[str, float] = {}
@@ -140,7 +140,7 @@ Started = tuple[str, int, dict[str, Client]]
 @contextlib.contextmanager
 def start_agent(folder: Path, release: Release, tensor: np.ndarray, broker: int) -> Iterator[Started]:
     """Run the agent with the model installed, connected to the broker."""
-    port = take_port()
+    port = take_free_port()
     config = install(folder, release, broker, port)
     with running(run_agent(sys.executable, config), port, folder) as pid:
         headers = {"Content-Type": "application/octet-stream"}
@@ -163,7 +163,7 @@ def start_agent(folder: Path, release: Release, tensor: np.ndarray, broker: int)
 @contextlib.contextmanager
 def start_kserve(folder: Path, release: Release, tensor: np.ndarray, _broker: int) -> Iterator[Started]:
     """Install and run kserve."""
-    python, port = make_environment(folder, "kserve"), take_port()
+    python, port = make_environment(folder, "kserve"), take_free_port()
     (folder / "model.tflite").write_bytes(release.files["model"])
     command = (python, str(PEERS / "kserve_model.py"), str(folder / "model.tflite"), str(port))
     with running(command, port, folder) as pid:
@@ -177,13 +177,13 @@ def start_kserve(folder: Path, release: Release, tensor: np.ndarray, _broker: in
 @contextlib.contextmanager
 def start_mlserver(folder: Path, release: Release, tensor: np.ndarray, _broker: int) -> Iterator[Started]:
     """Install and run mlserver, everything in one process."""
-    python, port = make_environment(folder, "mlserver"), take_port()
+    python, port = make_environment(folder, "mlserver"), take_free_port()
     place = folder / "mlserver-model"
     place.mkdir()
     (place / "model.tflite").write_bytes(release.files["model"])
     (place / "mlserver_model.py").write_bytes((PEERS / "mlserver_model.py").read_bytes())
     settings = {"parallel_workers": 0, "debug": False, "http_port": port, "host": "127.0.0.1"}
-    settings |= {"grpc_port": take_port(), "metrics_endpoint": None}
+    settings |= {"grpc_port": take_free_port(), "metrics_endpoint": None}
     (place / "settings.json").write_text(json.dumps(settings))
     model = {"name": "model", "implementation": "mlserver_model.LiteRtModel"}
     model |= {"parameters": {"uri": str(place / "model.tflite")}}

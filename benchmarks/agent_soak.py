@@ -20,12 +20,12 @@ from benchmarks.boards import (
     run_agent,
     running,
     running_broker,
-    take_port,
     tiny_release,
     wait_until_it_answers,
     written_kib,
 )
 from benchmarks.timing import describe_machine, judge
+from tests.fakes.ports import take_free_port
 
 PREDICTIONS = int(sys.argv[1]) if len(sys.argv) > 1 else 200_000
 OFFLINE = PREDICTIONS // 100
@@ -38,7 +38,7 @@ _WAITING = re.compile(r"^reefline_outbox_waiting_messages (\d+)", re.MULTILINE)
 
 def main() -> int:
     """Measure, print, and return 1 if a claim is not kept."""
-    release, broker, port = tiny_release(), take_port(), take_port()
+    release, broker, port = tiny_release(), take_free_port(), take_free_port()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         config = install(folder, release, broker, port)

@@ -19,11 +19,11 @@ from benchmarks.boards import (
     memory_mib,
     run_agent,
     running,
-    take_port,
     wait_until_it_answers,
 )
 from benchmarks.mobilenet import build_release
 from benchmarks.timing import describe_machine, judge
+from tests.fakes.ports import take_free_port
 
 MOST_TO_FLOOR, MOST_MB, RUNS, PREDICTIONS = 1.5, 60.0, 9, 200
 HEADERS = {"Content-Type": "application/octet-stream"}
@@ -50,8 +50,8 @@ def main() -> int:
         folder = Path(name)
         model = folder / "model.tflite"
         model.write_bytes(release.files["model"])
-        port = take_port()
-        config = install(folder, release, take_port(), port)
+        port = take_free_port()
+        config = install(folder, release, take_free_port(), port)
 
         def start_and_ask(python: str, predictions: int) -> tuple[float, float]:
             """Return the seconds until the first answer, and the memory after so many."""

@@ -62,13 +62,6 @@ def run_agent(python: str, config: Path) -> tuple[str, ...]:
     return (python, "-m", "edge_agent.cli", "run", "-c", str(config))
 
 
-def take_port() -> int:
-    """Return a port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextlib.contextmanager
 def running(command: Sequence[str], port: int, folder: Path) -> Iterator[int]:
     """Run a server until the block is left; yield its process id when it listens. Its log is in `folder`.

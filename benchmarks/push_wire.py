@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.boards import install, run_agent, running, take_port, tiny_release
+from benchmarks.boards import install, run_agent, running, tiny_release
 from benchmarks.timing import describe_machine, judge
 from contract.topics import Topics
 from deploy.brokers.broker import run_mosquitto
@@ -27,6 +27,7 @@ from deploy.brokers.broker_files import Plan as BrokerPlan
 from deploy.connection.link import Link
 from edge_agent.config import AgentConfig, MqttConfig
 from edge_agent.simulate.fleet import Fleet, Plan
+from tests.fakes.ports import take_free_port
 from tests.fakes.publisher import Publisher, tiny_files
 
 MODEL_BYTES = 8 * 1024 * 1024
@@ -127,7 +128,7 @@ def install_on_agent(files: dict[str, bytes]) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with run_mosquitto(BrokerPlan(folder / "broker", 0)) as (address, _pid):
-            port = take_port()
+            port = take_free_port()
             config = install(folder, tiny_release(), address.port, port)
             with running(run_agent(sys.executable, config), port, folder) as pid:
                 time.sleep(5)

@@ -114,16 +114,6 @@ class Updater:
         except StorageError as error:
             _log.error("what replaced keys said is forgotten later: %s", error.message)
 
-    def _is_trusted(self, release: str) -> bool:
-        """Say whether a release's keys still count; one that is damaged is dealt with when it begins."""
-        try:
-            require_signatures(self._slots.envelope(release), self._trust.root, "release")
-        except TrustError:
-            return False
-        except StorageError:
-            return True
-        return True
-
     def chunk(self, message: MessageArrived) -> None:
         """Take an index or a chunk; a foreign one is left."""
         self._guarded(lambda: self._downloader.take(message))
@@ -378,6 +368,16 @@ class Updater:
         """A whole file is wrong though each of its chunks was right: the disk, or who cut it."""
         self._guarded(lambda: self._count_attempt(+1))
         self._try_later(problem)
+
+    def _is_trusted(self, release: str) -> bool:
+        """Say whether a release's keys still count; one that is damaged is dealt with when it begins."""
+        try:
+            require_signatures(self._slots.envelope(release), self._trust.root, "release")
+        except TrustError:
+            return False
+        except StorageError:
+            return True
+        return True
 
     def _is_due(self) -> bool:
         not_before = self._manifest.rollout.not_before if self._manifest else None
