@@ -13,4 +13,5 @@ def test_f09_the_broker_is_killed_while_releases_go_out(tmp_path: Path) -> None:
     if shutil.which("mosquitto") is None:
         pytest.skip("mosquitto is not installed")
     found = torture(seed=2, agents=2, kills=2, every_s=1.0, folder=tmp_path)
-    assert found.is_good and found.losses and found.connections > 2 * found.agents, found
+    # A board may sleep through the first kill and come back after the second only.
+    assert found.is_good and found.losses and found.connections >= 2 * found.agents, found
