@@ -8,4 +8,4 @@ bench:   ; scripts/bench.sh
 fuzz:    ; scripts/fuzz.sh
 torture: ; scripts/torture.sh
 setup:   ; scripts/setup.sh test
-clean:   ; rm -rf .venv .venv37 .venv-tf25 demo-out build
+clean:   ; rm -rf .venv .venv37 .venv-tf25 .venv-peers demo-out build

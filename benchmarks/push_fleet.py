@@ -19,10 +19,10 @@ from pathlib import Path
 
 from benchmarks.timing import describe_machine, judge
 from deploy.brokers.broker import run_mosquitto
-from deploy.connection.address import Address
 from deploy.releases.push import Order, push
 from deploy.simulate import allow_descriptors, plan_broker, read_peak_rss_bytes
 from deploy.trust.keys import ROOT_FILE, init_fleet
+from host_mqtt.address import Address
 from scripts.torture_fleet import make_bundle
 
 DEVICES = int(sys.argv[1]) if len(sys.argv) > 1 else 1000

@@ -24,9 +24,9 @@ from benchmarks.timing import describe_machine, judge
 from contract.topics import Topics
 from deploy.brokers.broker import run_mosquitto
 from deploy.brokers.broker_files import Plan as BrokerPlan
-from deploy.connection.link import Link
 from edge_agent.config import AgentConfig, MqttConfig
 from edge_agent.simulate.fleet import Fleet, Plan
+from host_mqtt.link import Link
 from tests.fakes.ports import take_free_port
 from tests.fakes.publisher import Publisher, tiny_files
 

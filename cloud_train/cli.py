@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cloud_train import recipe as defaults
+from cloud_train.training import recipe as defaults
 from contract.errors import MessageError
 from host_cli import command
 from host_cli.errors import WrongUsage
 from host_cli.progress import progress
 
 if TYPE_CHECKING:
-    from cloud_train.weights import Weights
+    from cloud_train.training.weights import Weights
 
 # TensorFlow greets with a page of build flags; warnings and errors still come.
 QUIET_TENSORFLOW = {"TF_CPP_MIN_LOG_LEVEL": "2"}
@@ -49,9 +49,9 @@ def split(
     as_json: AsJson = False,
 ) -> None:
     """Deal a data set out at random into shards of equal size."""
-    from cloud_train import shards as dealing
-    from cloud_train.datasets import load_dataset
-    from cloud_train.samples import BadSamples
+    from cloud_train.data import shards as dealing
+    from cloud_train.data.datasets import load_dataset
+    from cloud_train.data.samples import BadSamples
 
     found = load_dataset(dataset, data_dir)
     if limit is not None:
@@ -77,9 +77,9 @@ def init(
     as_json: AsJson = False,
 ) -> None:
     """Make the weights that every shard starts from; averaging needs a common start."""
-    from cloud_train.models import initial_weights
-    from cloud_train.starting import architecture_like
-    from cloud_train.weights import save_weights
+    from cloud_train.training.models import initial_weights
+    from cloud_train.training.starting import architecture_like
+    from cloud_train.training.weights import save_weights
 
     weights = initial_weights(architecture_like(like, model), seed)
     save_weights(weights, out)
@@ -104,9 +104,9 @@ def fit(
     as_json: AsJson = False,
 ) -> None:
     """Train on a shard and write the shard update: weights and number of examples."""
-    from cloud_train import trainer
-    from cloud_train.starting import load_start
-    from cloud_train.weights import save_weights
+    from cloud_train.training import trainer
+    from cloud_train.training.starting import load_start
+    from cloud_train.training.weights import save_weights
 
     recipe = _recipe(model, batch_size, learning_rate, decay, seed)
     samples, start = load_start(shard, init, model=model, seed=seed)
@@ -132,8 +132,8 @@ def average(
     as_json: AsJson = False,
 ) -> None:
     """Average shard updates, each weighted by its number of examples (FedAvg)."""
-    from cloud_train import fedavg
-    from cloud_train.weights import load_weights, save_weights
+    from cloud_train.averaging import fedavg
+    from cloud_train.training.weights import load_weights, save_weights
 
     if out.suffix not in (".npz", ".keras"):
         raise WrongUsage("weights are written as .npz, a model as .keras", str(out), "-o average.npz")
@@ -143,7 +143,7 @@ def average(
         hint = "leave it out, or train that shard again"
         raise WrongUsage(f"the update is refused: {error.reason}", error.client, hint) from error
     if out.suffix == ".keras":
-        from cloud_train.models import save_model
+        from cloud_train.training.models import save_model
 
         save_model(averaged, out)
     else:
@@ -172,8 +172,8 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Train the shards in processes, average them round by round, and leave one model."""
-    from cloud_train import rounds as story
-    from cloud_train.runner_local import LocalRunner
+    from cloud_train.runners.local import LocalRunner
+    from cloud_train.runs import rounds as story
 
     recipe = _recipe(model, batch_size, learning_rate, decay, seed)
     plan = story.RunPlan(data, out, name, rounds, recipe, momentum, resume, alone, central)
@@ -188,8 +188,8 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measure a model on held-out pictures."""
-    from cloud_train.samples import load_samples
-    from cloud_train.trainer import evaluate_file
+    from cloud_train.data.samples import load_samples
+    from cloud_train.training.trainer import evaluate_file
 
     samples = load_samples(data)
     found = evaluate_file(model, samples, data)

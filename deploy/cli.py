@@ -20,9 +20,9 @@ from deploy.commands import (
     simulate_command,
 )
 from deploy.commands.options import FLEET, AsJson, AsWhom, Base, Broker, Fleet
-from deploy.connection.address import DEFAULT_BROKER, Address
 from deploy.durations import parse_duration
 from host_cli.command import print_result, run
+from host_mqtt.address import DEFAULT_BROKER, Address
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="From a bundle to a fleet of boards.")
 keys_app = typer.Typer(no_args_is_help=True, help="Root, release and timestamp keys; certificates.")
@@ -104,10 +104,10 @@ def collect(
 
 
 def _collect(store: str, address: Address, base: str, for_s: float | None, as_json: bool) -> None:
-    from deploy.connection.link import Link
     from deploy.fleets import collector
     from deploy.fleets.results import ResultStore
     from deploy.stopping import stop_event
+    from host_mqtt.link import Link
 
     topics = Topics(base)
     session = collector.session_for(store)

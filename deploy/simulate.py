@@ -17,8 +17,6 @@ from contract.topics import DEFAULT_BASE
 from deploy.brokers.broker import run_mosquitto
 from deploy.brokers.broker_files import AUTOSAVE_CHANGES, FIGURES_EVERY_S
 from deploy.brokers.broker_files import Plan as BrokerPlan
-from deploy.connection.address import Address
-from deploy.connection.link import Link
 from deploy.releases.bundle import load_bundle
 from deploy.releases.keeper import Say
 from deploy.releases.push import Order as PushOrder
@@ -27,6 +25,8 @@ from deploy.rollouts.rollout import Ended, Order, start
 from deploy.rollouts.rollout_rules import Plan
 from deploy.trust.keys import ROOT_FILE, init_fleet
 from host_cli.errors import CommandError, Failed, GateNotMet, Partial, WrongUsage
+from host_mqtt.address import Address
+from host_mqtt.link import Link
 
 PREFIX = "sim"
 NAMED = 10

@@ -18,6 +18,8 @@ install_debian_packages() {
     if [ "$wanted" = test ]; then
         command -v mosquitto_sub >/dev/null || missing+=(mosquitto-clients)
         command -v curl >/dev/null || missing+=(curl)
+        command -v kubectl >/dev/null || missing+=(kubernetes-client)
+        compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
     fi
     [ ${#missing[@]} -gt 0 ] || return 0
     if [ "$(id -u)" -ne 0 ]; then
@@ -75,9 +77,9 @@ fi
 if command -v dpkg-query >/dev/null; then install_debian_packages; fi
 
 extras=agent,train,quantize,deploy,embedded-broker
-[ "$wanted" = demo ] || extras=$extras,dev
+all_extras=$extras,serve,s3,postgresql,kubernetes,kfp,dev
 # Going from test back to demo must not make the environment anew.
-if [ "$wanted" = demo ] && grep -qs ',dev\]' .venv/.installed; then extras=$extras,dev; fi
+if [ "$wanted" = test ] || grep -qs ',dev\]' .venv/.installed; then extras=$all_extras; fi
 make_venv .venv "$python" -e ".[$extras]"
 
 python37=$(find_python37)
@@ -87,3 +89,5 @@ else
     make_venv .venv37 "$python37" -e '.[agent,test]'
     if [ "$wanted" = test ]; then make_venv .venv-tf25 "$python37" 'tensorflow==2.5.3' 'protobuf<3.21'; fi
 fi
+# Flower wants older versions of what the programs use, so it stands apart; our averages are compared with its.
+if [ "$wanted" = test ]; then make_venv .venv-peers "$python" 'flwr>=1.20,<2'; fi

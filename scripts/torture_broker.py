@@ -19,13 +19,13 @@ from pathlib import Path
 
 from deploy.brokers.broker import choose_port, find_mosquitto
 from deploy.brokers.broker_files import Plan, write_local
-from deploy.connection.address import LOOPBACK, Address
-from deploy.connection.credentials import Credentials
 from deploy.fleets.status import read_status
 from deploy.trust.certificates import device_folder, operator_folder
 from deploy.trust.keys import init_fleet
 from deploy.trust.provisioning import build_settings, provision
 from host_cli.errors import Unreachable
+from host_mqtt.address import LOOPBACK, Address
+from host_mqtt.credentials import Credentials
 from tests.deploy.helpers import write_tiny_bundle
 
 BIN = Path(sys.executable).parent

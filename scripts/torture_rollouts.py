@@ -92,7 +92,7 @@ def was_killed(place: Place, boundary: int) -> bool:
 
 def control(fleet: Path, port: int, base: str, boundary: int) -> int:
     """Be the controller that is killed."""
-    from deploy.connection.address import Address
+    from host_mqtt.address import Address
 
     place = Place(fleet.parent / "bundle", fleet, Address("127.0.0.1", port), base)
     with killed_at(boundary, lambda: os.kill(os.getpid(), signal.SIGKILL)):

@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.brokers.broker_files import MAX_PACKET_BYTES, Plan, renew, write_local
-from deploy.connection.address import LOOPBACK, Address
-from deploy.connection.credentials import Credentials
-from deploy.connection.link import Link
 from deploy.trust.certificates import operator_folder
 from host_cli.errors import CommandError, Failed, Unreachable, WrongUsage
+from host_mqtt.address import LOOPBACK, Address
+from host_mqtt.credentials import Credentials
+from host_mqtt.link import Link
 
 LOG_FILE = "mosquitto.log"
 # Below those that the kernel lends to outgoing connections, which would take one before the broker does.

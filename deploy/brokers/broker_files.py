@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contract.topics import DEFAULT_BASE
-from deploy.connection.address import LOOPBACK
-from deploy.connection.credentials import CA_FILE
 from deploy.trust.broker_rights import build_acl
 from deploy.trust.certificates import (
     CA_FOLDER,
@@ -20,6 +18,8 @@ from deploy.trust.certificates import (
 )
 from host_cli.errors import WrongUsage
 from host_cli.files import write_bytes
+from host_mqtt.address import LOOPBACK
+from host_mqtt.credentials import CA_FILE
 
 CONFIG_FILE = "mosquitto.conf"
 SERVER_CONFIG_FILE = "reefline.conf"

@@ -7,8 +7,8 @@ retained messages. Good for a demonstration and a few boards, not for a fleet.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from deploy.connection.address import Address
 from host_cli.errors import Failed, WrongUsage
+from host_mqtt.address import Address
 
 
 @contextmanager

@@ -7,9 +7,9 @@ import typer
 
 from contract.topics import DEFAULT_BASE
 from deploy.commands.options import FLEET, AsJson, Base, Fleet
-from deploy.connection.address import DEFAULT_PORT, DEFAULT_TLS_PORT, LOOPBACK, Address
 from host_cli.command import print_result
 from host_cli.errors import WrongUsage
+from host_mqtt.address import DEFAULT_PORT, DEFAULT_TLS_PORT, LOOPBACK, Address
 
 
 def broker(

@@ -8,8 +8,8 @@ import typer
 
 from contract.topics import DEFAULT_BASE
 from deploy.commands.options import FLEET, AsJson, Base, Broker, Fleet
-from deploy.connection.address import DEFAULT_BROKER
 from host_cli.command import print_result
+from host_mqtt.address import DEFAULT_BROKER
 
 
 def device(

@@ -8,8 +8,8 @@ import typer
 
 from contract.topics import DEFAULT_BASE, Topics
 from deploy.commands.options import FLEET, AsJson, Base, Broker, Fleet, Tag, say
-from deploy.connection.address import DEFAULT_BROKER, Address
 from host_cli.command import print_result
+from host_mqtt.address import DEFAULT_BROKER, Address
 
 Name = Annotated[str | None, typer.Argument(help="One device.")]
 
@@ -64,11 +64,11 @@ def watch(
     import time
 
     from contract.codec import encode
-    from deploy.connection.link import Link
     from deploy.durations import parse_duration
     from deploy.fleets.live import Interest, as_line
     from deploy.fleets.live import watch as watch_predictions
     from deploy.stopping import stop_event
+    from host_mqtt.link import Link
 
     ends_s = math.inf if for_ is None else time.monotonic() + parse_duration(for_)
     interest = Interest(name, tag, label, min_score)

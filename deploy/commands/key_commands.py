@@ -9,9 +9,9 @@ import typer
 from contract.topics import DEFAULT_BASE, Topics
 from contract.trust import ROLES
 from deploy.commands.options import FLEET, AsJson, Base, Broker, Fleet
-from deploy.connection.address import DEFAULT_BROKER, Address
 from host_cli.command import print_result
 from host_cli.errors import WrongUsage
+from host_mqtt.address import DEFAULT_BROKER, Address
 
 if TYPE_CHECKING:
     from deploy.trust.rotation import Replacement
@@ -81,8 +81,8 @@ def publish(
 
 
 def _publish(fleet: Path, topics: Topics, broker: Address) -> int:
-    from deploy.connection.link import Link
     from deploy.trust.rotation import publish_roots
+    from host_mqtt.link import Link
 
     with Link(broker) as link:
         return publish_roots(fleet, topics, link)

@@ -10,9 +10,9 @@ import typer
 
 from contract.errors import ContractError
 from contract.topics import DEFAULT_BASE, Topics
-from deploy.connection.address import DEFAULT_BROKER, Address
-from deploy.connection.credentials import Credentials
 from host_cli.errors import WrongUsage
+from host_mqtt.address import DEFAULT_BROKER, Address
+from host_mqtt.credentials import Credentials
 
 FLEET = Path("fleet")
 FLEET_VARIABLE = "REEFLINE_FLEET"

@@ -10,12 +10,12 @@ from contract.errors import ContractError
 from contract.topics import DEFAULT_BASE, Topics
 from deploy.commands.options import FLEET, AsJson, Base, Broker, Channel, Fleet, Yes, say
 from deploy.commands.sending_commands import require_yes
-from deploy.connection.address import DEFAULT_BROKER
 from deploy.durations import parse_duration
 from deploy.percentages import parse_percent, parse_rings
 from deploy.rollouts.rollout_rules import Gate, Plan
 from host_cli.command import print_failed, print_result
 from host_cli.errors import CommandError, GateNotMet, Partial, WrongUsage
+from host_mqtt.address import DEFAULT_BROKER
 
 if TYPE_CHECKING:
     from deploy.rollouts.rollout import Ended, Forecast

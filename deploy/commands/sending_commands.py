@@ -12,10 +12,10 @@ from contract.artifacts import SHA256_PATTERN
 from contract.errors import ContractError
 from contract.topics import DEFAULT_BASE, Topics
 from deploy.commands.options import FLEET, AsJson, Base, Broker, Channel, Fleet, Tag, Yes, say
-from deploy.connection.address import DEFAULT_BROKER
 from deploy.durations import parse_duration
 from host_cli.command import print_failed, print_result
 from host_cli.errors import Partial, WrongUsage
+from host_mqtt.address import DEFAULT_BROKER
 
 if TYPE_CHECKING:
     from deploy.releases.push import Preview

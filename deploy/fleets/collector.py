@@ -15,8 +15,8 @@ from contract.codec import decode
 from contract.errors import ContractError, MessageError
 from contract.messages import DeviceInfo, ModelReport, Prediction
 from contract.topics import Topics
-from deploy.connection.link import Link, Message, Session
 from deploy.fleets.results import Arrived, ResultStore, count_lost
+from host_mqtt.link import Link, Message, Session
 
 COMMIT_EVERY_S = 1.0
 IDLE_S = 0.05

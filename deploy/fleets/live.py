@@ -8,9 +8,9 @@ from contract.codec import decode
 from contract.errors import ContractError
 from contract.messages import DeviceInfo, Prediction
 from contract.topics import Topics
-from deploy.connection.link import Link, Message
-from deploy.connection.roll_call import remembered
 from deploy.fleets.fleet import INFO
+from host_mqtt.link import Link, Message
+from host_mqtt.roll_call import remembered
 
 PREDICTION = "prediction/#"
 POLL_S = 0.1

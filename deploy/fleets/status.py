@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from contract.telemetry import Telemetry
 from contract.topics import Topics
-from deploy.connection.address import Address
-from deploy.connection.link import Link
-from deploy.connection.roll_call import remembered
 from deploy.fleets.fleet import TELEMETRY, Device, Fleet
 from host_cli.errors import Unreachable
+from host_mqtt.address import Address
+from host_mqtt.link import Link
+from host_mqtt.roll_call import remembered
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -10,11 +10,11 @@ from contract.messages import CommandAnswer
 from contract.stamps import format_time
 from contract.topics import Topics
 from contract.trust import COMMANDS, Command
-from deploy.connection.address import Address
-from deploy.connection.link import Link
 from deploy.trust.keys import load_key, load_root, reserve_counter
 from deploy.trust.signing import sign
 from host_cli.errors import Failed, Unreachable, WrongUsage
+from host_mqtt.address import Address
+from host_mqtt.link import Link
 
 VALID_S = 600.0
 ANSWERED_WITHIN_S = 10.0

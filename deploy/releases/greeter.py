@@ -6,8 +6,8 @@ from contract.codec import decode
 from contract.errors import ContractError
 from contract.messages import DeviceInfo, ModelReport
 from contract.topics import Topics
-from deploy.connection.link import Message
 from deploy.releases.ledger import Desired
+from host_mqtt.link import Message
 
 
 class Greeter:

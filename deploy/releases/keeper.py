@@ -10,14 +10,14 @@ from contract.codec import decode
 from contract.errors import ContractError
 from contract.manifest import BlobRef
 from contract.messages import ChunkNeed
-from deploy.connection.link import Link, Message
-from deploy.connection.roll_call import remembered
 from deploy.fleets.fleet import DESIRED, INFO, REPORTED, Fleet
 from deploy.releases.desk import Desk
 from deploy.releases.greeter import Greeter
 from deploy.releases.ledger import Desired
 from deploy.releases.publisher import Fact, Needs, Retention, publish_facts
 from host_cli.errors import CommandError, Unreachable
+from host_mqtt.link import Link, Message
+from host_mqtt.roll_call import remembered
 
 NEED = "model/need"
 POLL_S = 0.1

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contract.topics import Topics
-from deploy.connection.address import Address
-from deploy.connection.link import Link
 from deploy.fleets.fleet import Fleet
 from deploy.releases.desk import Desk
 from deploy.releases.keeper import Keeper, Say, listen
 from deploy.trust.keys import sign_timestamp
 from deploy.trust.rotation import publish_roots
 from host_cli.errors import Unreachable
+from host_mqtt.address import Address
+from host_mqtt.link import Link
 
 TIMESTAMP_EVERY_S = 6 * 3600.0
 TIDY_EVERY_S = 3600.0

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from contract.messages import ChunkNeed
 from contract.topics import Topics
-from deploy.connection.link import TOPIC_ROOM_BYTES, Link
 from deploy.releases.release import Blob
 from host_cli.errors import GateNotMet
+from host_mqtt.link import TOPIC_ROOM_BYTES, Link
 
 GATHER_S = 0.2
 REPEAT_AFTER_S = 1.0

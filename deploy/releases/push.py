@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from contract.topics import DEFAULT_BASE
-from deploy.connection.address import Address
-from deploy.connection.link import TOPIC_ROOM_BYTES
 from deploy.fleets.fleet import Device, Fleet
 from deploy.releases.bundle import load_bundle
 from deploy.releases.desk import new_rollout_id
@@ -15,6 +13,8 @@ from deploy.releases.keeper import Say
 from deploy.releases.release import ReleasePlan, build_release, cut_blobs
 from deploy.releases.sending import Result, open_sender
 from deploy.releases.targets import Targets, choose, names_with_tag
+from host_mqtt.address import Address
+from host_mqtt.link import TOPIC_ROOM_BYTES
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from contract.manifest import ReleaseManifest, Rollout
 from contract.topics import DEFAULT_BASE
-from deploy.connection.address import Address
 from deploy.fleets.fleet import Device, Fleet
 from deploy.releases.desk import new_rollout_id
 from deploy.releases.keeper import Say
@@ -15,6 +14,7 @@ from deploy.releases.push import find_targets
 from deploy.releases.sending import Result, Sender, open_sender
 from deploy.releases.targets import Targets
 from host_cli.errors import GateNotMet, WrongUsage
+from host_mqtt.address import Address
 
 _HISTORY = "deploy history shows what there was"
 

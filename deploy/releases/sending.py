@@ -9,9 +9,6 @@ from typing import Any
 
 from contract.manifest import ReleaseManifest
 from contract.topics import Topics
-from deploy.connection.address import Address
-from deploy.connection.link import Link
-from deploy.connection.roll_call import remembered
 from deploy.fleets.fleet import Fleet, Outcome, Wanted
 from deploy.releases.desk import Desk
 from deploy.releases.keeper import Keeper, Say
@@ -20,6 +17,9 @@ from deploy.releases.targets import Targets
 from deploy.releases.watch import Watch
 from deploy.trust.keys import release_keys_since
 from host_cli.progress import progress
+from host_mqtt.address import Address
+from host_mqtt.link import Link
+from host_mqtt.roll_call import remembered
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from contract.codec import decode
 from contract.envelope import Envelope
 from contract.manifest import ReleaseManifest
 from contract.topics import DEFAULT_BASE
-from deploy.connection.address import Address
 from deploy.releases.keeper import Say
 from deploy.releases.push import find_targets
 from deploy.releases.sending import Result, Sender, open_sender
 from deploy.releases.targets import Targets
 from host_cli.errors import WrongUsage
+from host_mqtt.address import Address
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
 import time
 from collections.abc import Iterable
 
-from deploy.connection.link import Link
 from deploy.fleets.fleet import Device, Fleet, Outcome, Wanted, give_up, judge
 from deploy.releases.keeper import Keeper, Say, listen
+from host_mqtt.link import Link
 
 
 class Watch:

@@ -8,8 +8,6 @@ from typing import Any
 from contract.manifest import ReleaseManifest
 from contract.stamps import format_time
 from contract.topics import DEFAULT_BASE
-from deploy.connection.address import Address
-from deploy.connection.link import TOPIC_ROOM_BYTES
 from deploy.fleets.fleet import Fleet
 from deploy.releases.bundle import load_bundle
 from deploy.releases.desk import new_rollout_id
@@ -24,6 +22,8 @@ from deploy.rollouts.rollout_book import Counted, Rollout, RolloutBook
 from deploy.rollouts.rollout_rules import Plan, Tally
 from deploy.rollouts.stages import count_all, members
 from host_cli.errors import Unreachable, WrongUsage
+from host_mqtt.address import Address
+from host_mqtt.link import TOPIC_ROOM_BYTES
 
 OBEY_S = 10.0
 _POLL_S = 0.1

@@ -17,10 +17,10 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from contract.errors import TopicError
 from contract.topics import Topics
-from deploy.connection.credentials import CA_FILE, CERTIFICATE_FILE, KEY_FILE, OPEN_TO_OTHERS
 from deploy.trust.broker_rights import OPERATORS
 from host_cli.errors import WrongUsage
 from host_cli.files import write_bytes
+from host_mqtt.credentials import CA_FILE, CERTIFICATE_FILE, KEY_FILE, OPEN_TO_OTHERS
 
 CA_FOLDER = "ca"
 CA_KEY_FILE = "ca.key"

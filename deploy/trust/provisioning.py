@@ -3,11 +3,11 @@
 import json
 from pathlib import Path
 
-from deploy.connection.address import Address
-from deploy.connection.credentials import CA_FILE, CERTIFICATE_FILE, KEY_FILE
 from deploy.trust.certificates import issue_device
 from host_cli.errors import WrongUsage
 from host_cli.files import write_bytes
+from host_mqtt.address import Address
+from host_mqtt.credentials import CA_FILE, CERTIFICATE_FILE, KEY_FILE
 
 BOARD_FOLDER = Path("/etc/reefline/mqtt")
 CONFIG_FILE = "mqtt.toml"

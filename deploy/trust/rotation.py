@@ -7,7 +7,6 @@ from contract.codec import encode
 from contract.stamps import format_time
 from contract.topics import Topics
 from contract.trust import Role, Root
-from deploy.connection.link import Link
 from deploy.trust.keys import (
     KEYS_FOLDER,
     ROOT_LIFE_S,
@@ -24,6 +23,7 @@ from deploy.trust.keys import (
 from deploy.trust.signing import PrivateKey, sign, verify
 from host_cli.errors import GateNotMet, WrongUsage
 from host_cli.files import write_bytes
+from host_mqtt.link import Link
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cloud_train.datasets import Dataset
-from cloud_train.samples import Samples
-from cloud_train.shards import write_shards
-from cloud_train.weights import Architecture, Weights
+from cloud_train.data.datasets import Dataset
+from cloud_train.data.samples import Samples
+from cloud_train.data.shards import write_shards
+from cloud_train.training.weights import Architecture, Weights
 
 SIDE = 8
 CLASSES = 4

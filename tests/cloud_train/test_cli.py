@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from cloud_train import cli
-from cloud_train.models import initial_weights
-from cloud_train.weights import load_weights, save_weights
+from cloud_train.training.models import initial_weights
+from cloud_train.training.weights import load_weights, save_weights
 from tests.cloud_train.conftest import ARCHITECTURE, make_samples, make_weights
 
 

@@ -9,9 +9,9 @@ import pytest
 
 from contract.topics import Topics
 from deploy.brokers.broker import find_mosquitto
-from deploy.connection.address import Address
-from deploy.connection.link import Link
 from deploy.trust.keys import init_fleet
+from host_mqtt.address import Address
+from host_mqtt.link import Link
 from tests.deploy.fake_device import FakeDevice
 from tests.deploy.helpers import read_line, run_deploy, stop, write_bundle
 from tests.deploy.rollout_helpers import Place

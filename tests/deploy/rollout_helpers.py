@@ -6,13 +6,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from contract.topics import Topics
-from deploy.connection.address import Address
-from deploy.connection.link import Link
-from deploy.connection.roll_call import remembered
 from deploy.releases.ledger import Ledger
 from deploy.rollouts.rollout import Order, start
 from deploy.rollouts.rollout_book import RolloutBook
 from deploy.rollouts.rollout_rules import Gate, Plan
+from host_mqtt.address import Address
+from host_mqtt.link import Link
+from host_mqtt.roll_call import remembered
 from tests.deploy.fake_device import TIMEOUT_S, FakeDevice
 from tests.fakes.mosquitto import Mosquitto
 

@@ -13,10 +13,10 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from deploy.brokers.broker_files import Plan, write_local
-from deploy.connection.address import LOOPBACK
-from deploy.connection.credentials import Credentials
-from deploy.connection.tls import build_context
 from deploy.trust.certificates import _issue_client, load_authority
+from host_mqtt.address import LOOPBACK
+from host_mqtt.credentials import Credentials
+from host_mqtt.tls import build_context
 from tests.fakes.mosquitto import run_mosquitto
 from tests.fakes.ports import take_free_port
 

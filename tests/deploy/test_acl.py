@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from deploy.brokers.broker import find_mosquitto
-from deploy.connection.credentials import CA_FILE, Credentials
 from deploy.trust.certificates import CA_FOLDER, block, init_authority
 from host_cli.errors import WrongUsage
+from host_mqtt.credentials import CA_FILE, Credentials
 from tests.deploy.secured import OBSERVER, Client, issue, run_secured
 
 NOW_S = 1_800_000_000.0

@@ -16,13 +16,13 @@ from deploy.brokers import broker as module
 from deploy.brokers import broker_files
 from deploy.brokers.broker import choose_port, find_mosquitto, run_mosquitto, serve
 from deploy.brokers.broker_files import RENEW_BEFORE_S, Plan, renew, write_server
-from deploy.connection.address import Address
-from deploy.connection.credentials import Credentials
-from deploy.connection.link import Link
-from deploy.connection.tls import build_context
 from deploy.trust import certificates
 from deploy.trust.certificates import SERVER_DAYS, read_server
 from host_cli.errors import Failed, WrongUsage
+from host_mqtt.address import Address
+from host_mqtt.credentials import Credentials
+from host_mqtt.link import Link
+from host_mqtt.tls import build_context
 from tests.deploy.helpers import read_line, run_deploy, stop
 
 NOW_S = 1_800_000_000.0

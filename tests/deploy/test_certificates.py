@@ -8,7 +8,6 @@ import subprocess
 import pytest
 from cryptography import x509
 
-from deploy.connection.credentials import CA_FILE, CERTIFICATE_FILE, KEY_FILE
 from deploy.trust import certificates as module
 from deploy.trust.certificates import (
     CA_FOLDER,
@@ -23,6 +22,7 @@ from deploy.trust.certificates import (
     read_server,
 )
 from host_cli.errors import WrongUsage
+from host_mqtt.credentials import CA_FILE, CERTIFICATE_FILE, KEY_FILE
 
 NOW_S = 1_800_000_000.0
 

@@ -5,10 +5,10 @@ import time
 import pytest
 
 from contract.codec import encode
-from deploy.connection.link import Link
 from deploy.fleets.collector import collect, filters, session_for
 from deploy.fleets.results import ResultStore
 from host_cli.errors import Unreachable
+from host_mqtt.link import Link
 from tests.deploy.fake_device import make_prediction
 
 TIMEOUT_S = 10.0

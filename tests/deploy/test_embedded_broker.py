@@ -6,11 +6,11 @@ import pytest
 
 from contract.chunks import SMALL_CHUNK_BYTES
 from contract.topics import Topics
-from deploy.connection.address import Address
-from deploy.connection.link import Link
-from deploy.connection.roll_call import remembered
 from deploy.fleets.status import read_status
 from deploy.releases.push import Order, push
+from host_mqtt.address import Address
+from host_mqtt.link import Link
+from host_mqtt.roll_call import remembered
 from tests.deploy.fake_device import FakeDevice
 from tests.deploy.helpers import read_line, run_deploy, stop
 from tests.fakes.waiting import wait_for

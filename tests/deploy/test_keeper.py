@@ -9,7 +9,6 @@ import pytest
 
 from contract.codec import encode
 from contract.messages import ChunkNeed, TrustState
-from deploy.connection.link import Link
 from deploy.releases import keeper as module
 from deploy.releases.desk import Desk
 from deploy.releases.keeper import Keeper
@@ -18,6 +17,7 @@ from deploy.releases.ledger import Ledger
 from deploy.releases.push import Order, push
 from deploy.trust.rotation import rotate
 from host_cli.errors import Unreachable
+from host_mqtt.link import Link
 from tests.deploy.fake_device import FakeDevice
 from tests.deploy.helpers import write_bundle
 from tests.deploy.rollout_helpers import LossyBroker, boards, in_background

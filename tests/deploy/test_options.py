@@ -6,9 +6,9 @@ import pytest
 import typer
 
 from deploy.commands.options import DEFAULT_BROKER, FLEET, AsWhom, Broker, Fleet
-from deploy.connection.credentials import CERTIFICATE_FILE
 from deploy.trust.certificates import init_authority, issue_operator, operator_folder
 from host_cli.command import run
+from host_mqtt.credentials import CERTIFICATE_FILE
 
 
 @pytest.fixture

@@ -2,11 +2,11 @@
 
 import pytest
 
-from deploy.connection.address import Address
 from deploy.trust.certificates import block
 from deploy.trust.provisioning import provision
 from edge_agent.config import load
 from host_cli.errors import WrongUsage
+from host_mqtt.address import Address
 from tests.deploy.helpers import run_deploy
 
 NOW_S = 1_800_000_000.0

@@ -4,12 +4,12 @@ import pytest
 
 from contract.chunks import HASH_BYTES
 from contract.messages import ChunkNeed
-from deploy.connection.roll_call import remembered
 from deploy.releases import publisher
 from deploy.releases.bundle import load_bundle
 from deploy.releases.publisher import GATHER_S, REPEAT_AFTER_S, Needs, Piece, Retention, publish_release
 from deploy.releases.release import cut_blobs
 from host_cli.errors import GateNotMet, Unreachable
+from host_mqtt.roll_call import remembered
 from tests.deploy.fake_device import FakeDevice
 
 

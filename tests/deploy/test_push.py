@@ -11,8 +11,6 @@ from contract.codec import decode
 from contract.envelope import Envelope
 from contract.messages import InstalledModel, Problem, TrustState
 from contract.topics import Topics
-from deploy.connection.link import Link
-from deploy.connection.roll_call import remembered
 from deploy.releases.desk import Desk
 from deploy.releases.ledger import Ledger
 from deploy.releases.push import Order, preview_as_json, push
@@ -20,6 +18,8 @@ from deploy.releases.sending import as_json
 from deploy.trust.keys import init_fleet, load_root
 from deploy.trust.signing import verify
 from host_cli.errors import GateNotMet, Unreachable, WrongUsage
+from host_mqtt.link import Link
+from host_mqtt.roll_call import remembered
 from tests.deploy.fake_device import NOW, FakeDevice
 from tests.deploy.helpers import write_bundle
 from tests.deploy.rollout_helpers import LossyBroker

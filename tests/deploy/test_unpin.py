@@ -6,7 +6,6 @@ import time
 import pytest
 
 from deploy.cli import main
-from deploy.connection.link import Link
 from deploy.releases.desk import Desk
 from deploy.releases.keeper import Keeper
 from deploy.releases.ledger import Ledger
@@ -14,6 +13,7 @@ from deploy.releases.push import Order as PushOrder
 from deploy.releases.push import push
 from deploy.releases.unpin import Order, unpin
 from host_cli.errors import Unreachable, WrongUsage
+from host_mqtt.link import Link
 from tests.deploy.fake_device import TIMEOUT_S
 from tests.deploy.helpers import write_bundle
 from tests.deploy.rollout_helpers import boards

@@ -10,7 +10,7 @@ import pytest
 
 from tests.house.conftest import ROOT
 
-PACKAGES = ["contract", "cloud_train", "quantize", "deploy", "edge_agent", "host_cli"]
+PACKAGES = ["contract", "cloud_train", "quantize", "deploy", "edge_agent", "host_cli", "host_mqtt"]
 MODULES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 HOMES = {
     ("edge_agent", "paho"): {"link"},
@@ -21,7 +21,7 @@ HOMES = {
     ("edge_agent", "ai_edge_litert"): {"interpreter"},
     ("edge_agent", "tensorflow"): {"interpreter"},
     ("edge_agent", "sqlite3"): {"outbox", "outbox_table"},
-    ("deploy", "paho"): {"link"},
+    ("host_mqtt", "paho"): {"link"},
     ("deploy", "nacl"): {"signing"},
     ("deploy", "iotcore"): {"embedded_broker"},
     ("deploy", "sqlalchemy"): {"results"},
@@ -48,7 +48,7 @@ def test_a_foreign_library_has_one_home(package: str, library: str) -> None:
 
 def test_the_contract_is_only_the_standard_library() -> None:
     """Nothing to install, on any Python."""
-    foreign = {"numpy", "paho", "nacl", "PIL", "bottle", "typer", "rich", "edge_agent", "host_cli"}
+    foreign = {"numpy", "paho", "nacl", "PIL", "bottle", "typer", "rich", *PACKAGES} - {"contract"}
     for path in (ROOT / "contract").glob("*.py"):
         assert not set(imported(path)) & foreign, path
 

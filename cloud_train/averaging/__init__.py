@@ -1,0 +1,1 @@
+"""From many shard updates to one set of weights. Only numpy."""

@@ -1,0 +1,1 @@
+"""Training samples stream over MQTT to several models, which say how well they do."""

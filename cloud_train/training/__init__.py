@@ -1,0 +1,1 @@
+"""One model on one computer: what can be trained, how, and the weights it leaves."""

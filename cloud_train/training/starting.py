@@ -1,0 +1,55 @@
+"""What a trainer starts from: shards read and joined, and weights that fit them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cloud_train.data.samples import BadSamples, Samples, join, load_samples
+from cloud_train.data.shards import MANIFEST_FILE, image_shape, load_manifest
+from cloud_train.training.models import initial_weights
+from cloud_train.training.weights import Architecture, Weights, load_weights
+from host_cli.errors import WrongUsage
+
+
+def load_start(
+    shards: Sequence[Path], init: Path | None, *, model: str, seed: int
+) -> tuple[Samples, Weights]:
+    """Read the shards and the weights, and check that they belong together.
+
+    Args:
+        shards: at least one .npz.
+        init: weights to start from; without them a fresh initialisation, made for the data set that
+            `shards.json` beside the first shard describes.
+        model: its name, as in `cloud_train.training.models.MODELS`.
+        seed: of the fresh initialisation.
+
+    Raises:
+        WrongUsage: a file is missing or damaged, or shards and weights do not fit each other.
+    """
+    parts = [load_samples(path) for path in shards]
+    weights = (
+        load_weights(init) if init else initial_weights(architecture_like(shards[0].parent, model), seed)
+    )
+    if init and weights.architecture.model != model:
+        raise WrongUsage(
+            f"it holds {weights.architecture.model}, not {model}", str(init), "another --model or --init"
+        )
+    for path, part in zip(shards, parts, strict=True):
+        try:
+            part.check_fits(weights.architecture.image_shape, weights.architecture.classes)
+        except BadSamples as error:
+            raise WrongUsage(str(error), str(path), "a shard and --init of the same data set") from error
+    return join(parts), weights
+
+
+def architecture_like(folder: Path, model: str) -> Architecture:
+    """Return the architecture for the data set in `folder`.
+
+    Raises:
+        WrongUsage: there is no shard manifest, which alone knows how many labels there are.
+    """
+    if not (folder / MANIFEST_FILE).is_file():
+        # A shard may lack the last labels, so its own highest label proves nothing.
+        what = f"without {MANIFEST_FILE} the number of labels is not known"
+        raise WrongUsage(what, str(folder), "--init WEIGHTS.npz, or a folder made by `cloud-train split`")
+    manifest = load_manifest(folder)
+    return Architecture(model, image_shape(manifest), len(manifest.labels))

@@ -1,0 +1,115 @@
+"""Weights on disk: a shard update, or what a round leaves; one .npz file, checked on the way in."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cloud_train.data.samples import Array, read_arrays
+from contract.artifacts import SHA256_PATTERN
+from contract.codec import decode, encode
+from contract.errors import MessageError
+from contract.records import Integer, Items, Nested, Number, Record, Table, Text, rule
+from host_cli import files
+from host_cli.errors import WrongUsage
+
+_META = "meta"
+_HINT = "make it again with `cloud-train fit`"
+_MAX_TENSORS = 2000
+
+
+@dataclass(frozen=True)
+class Architecture(Record):
+    """Which model the weights are for: enough to build it again without the file that trained it."""
+
+    model: str = rule(Text(max_length=64))
+    image_shape: tuple[int, ...] = rule(Items(Integer(1, 4096), max_items=3, min_items=3))
+    classes: int = rule(Integer(1, 2000))
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights and what is known of them.
+
+    Attributes:
+        architecture: what they are for.
+        client: who made them, `shard-0`; the average of several is `average`.
+        num_examples: how many pictures they were trained on, their weight in an average; 0 for a fresh
+            initialisation, which no average takes.
+        passes: how often every picture has been seen on the way here; it sets the learning rate of the next.
+        tensors: float32 arrays in the order of Keras' `get_weights()`.
+        figures: loss, seconds, accuracy ... of what made them.
+    """
+
+    architecture: Architecture
+    client: str
+    num_examples: int
+    passes: int
+    tensors: tuple[Array, ...]
+    figures: dict[str, float]
+
+    def digest(self) -> str:
+        """Return the SHA-256 over shapes and values of all tensors, 64 hex digits."""
+        found = hashlib.sha256()
+        for tensor in self.tensors:
+            found.update(json.dumps([str(tensor.dtype), *tensor.shape]).encode())
+            found.update(np.ascontiguousarray(tensor).tobytes())
+        return found.hexdigest()
+
+
+@dataclass(frozen=True)
+class _Meta(Record):
+    """What stands beside the tensors in the file."""
+
+    architecture: Architecture = rule(Nested(Architecture))
+    client: str = rule(Text(max_length=128))
+    num_examples: int = rule(Integer(-(2**53), 2**53))
+    passes: int = rule(Integer())
+    tensors: int = rule(Integer(0, _MAX_TENSORS))
+    sha256: str = rule(Text(SHA256_PATTERN))
+    figures: dict[str, float] = rule(Table(Number()), default={})
+
+
+def save_weights(weights: Weights, path: Path) -> None:
+    """Write weights as .npz; equal weights give equal bytes.
+
+    The arrays are `meta` (UTF-8 JSON as uint8) and tensor-000, tensor-001 ... (float32).
+    """
+    meta = _Meta(
+        architecture=weights.architecture,
+        client=weights.client,
+        num_examples=weights.num_examples,
+        passes=weights.passes,
+        tensors=len(weights.tensors),
+        sha256=weights.digest(),
+        figures=weights.figures,
+    )
+    arrays = {_name(index): tensor for index, tensor in enumerate(weights.tensors)}
+    arrays[_META] = np.frombuffer(encode(meta), np.uint8)
+    files.write_with(path, lambda temporary: np.savez(temporary, allow_pickle=False, **arrays))
+
+
+def load_weights(path: Path) -> Weights:
+    """Read what `save_weights` wrote.
+
+    Raises:
+        WrongUsage: the file is missing, cut short, changed, or holds something else.
+    """
+    arrays = read_arrays(path, _HINT)
+    try:
+        meta = decode(_Meta, arrays[_META].tobytes())
+        tensors = tuple(arrays[_name(index)] for index in range(meta.tensors))
+    except KeyError as error:
+        raise WrongUsage(f"it is no weights file, there is no {error} in it", str(path), _HINT) from error
+    except MessageError as error:
+        raise WrongUsage(f"it is no weights file: {error}", str(path), _HINT) from error
+    found = Weights(meta.architecture, meta.client, meta.num_examples, meta.passes, tensors, meta.figures)
+    if found.digest() != meta.sha256:
+        raise WrongUsage("its tensors are not those that were written", str(path), _HINT)
+    return found
+
+
+def _name(index: int) -> str:
+    return f"tensor-{index:03d}"
