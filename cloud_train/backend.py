@@ -15,3 +15,11 @@ def keras() -> Any:
 
         tensorflow.config.list_physical_devices()  # where no CUDA is, this says so
     return module
+
+
+def has_gpu() -> bool:
+    """Say whether TensorFlow finds a GPU."""
+    keras()
+    import tensorflow
+
+    return bool(tensorflow.config.list_physical_devices("GPU"))

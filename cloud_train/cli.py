@@ -5,7 +5,16 @@ from collections.abc import Sequence
 
 import typer
 
-from cloud_train.commands import data_commands, run_commands, training_commands
+from cloud_train.commands import (
+    averaging_commands,
+    bus_commands,
+    data_commands,
+    pipeline_command,
+    run_commands,
+    serve_command,
+    training_commands,
+    worker_commands,
+)
 from host_cli import command
 
 # TensorFlow greets with a page of build flags; warnings and errors still come.
@@ -16,8 +25,12 @@ app = typer.Typer(help="From data to one averaged Keras model.", no_args_is_help
 for each in (
     data_commands.split,
     *(training_commands.init, training_commands.fit),
-    *(run_commands.average, run_commands.run),
+    *(averaging_commands.average, run_commands.run, averaging_commands.verify),
     training_commands.evaluate,
+    worker_commands.work,
+    pipeline_command.pipeline,
+    serve_command.serve,
+    *(bus_commands.publish, bus_commands.follow, bus_commands.results),
 ):
     app.command()(each)
 

@@ -1,10 +1,10 @@
 """What lies in the folders that one program leaves for the next: training run, bundle, preprocessing."""
 
 from dataclasses import dataclass
-from typing import Dict, Optional, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 from contract.errors import ManifestError
-from contract.records import Flag, Integer, Items, Maybe, Nested, Number, Record, Table, Text, rule
+from contract.records import Flag, Integer, Items, Maybe, Nested, Number, Open, Record, Table, Text, rule
 from contract.stamps import TIME_PATTERN
 
 SHA256_PATTERN = r"^[0-9a-f]{64}$"
@@ -15,7 +15,11 @@ FILE_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,126}$"
 RUN_FILE = "run.json"
 BUNDLE_FILE = "manifest.json"
 MAX_CLASSES = 2000
-MAX_RUN_BYTES = 4 * 1024 * 1024
+MAX_RUN_BYTES = 32 * 1024 * 1024
+MAX_ROUNDS = 10000
+MAX_SHARDS = 1000
+# Rounds times shards of a run: so many updates fit into a run.json.
+MAX_RUN_UPDATES = 65536
 
 LABELS = Items(Text(max_length=128), max_items=MAX_CLASSES, min_items=1)
 
@@ -56,6 +60,63 @@ class FileEntry(Record):
 
 
 @dataclass(frozen=True)
+class UpdateEntry(Record):
+    """A client's part in a round: its update, or why it was left out.
+
+    `sha256` is the digest of its weights, null when they could not be read. `num_examples` of an update that
+    was left out is what it said.
+    """
+
+    client: str = rule(Text(max_length=128))
+    num_examples: Optional[int] = rule(Maybe(Integer(-(2**53), 2**53)), default=None)
+    sha256: Optional[str] = rule(Maybe(Text(SHA256_PATTERN)), default=None)
+    left_out: Optional[str] = rule(Maybe(Text()), default=None, omit=True)
+
+
+@dataclass(frozen=True)
+class RoundEntry(Record):
+    """A round: the digest of the weights it started from, of those it left, and of every update between."""
+
+    round: int = rule(Integer(1, MAX_ROUNDS))
+    before: str = rule(Text(SHA256_PATTERN))
+    after: str = rule(Text(SHA256_PATTERN))
+    updates: Tuple[UpdateEntry, ...] = rule(Items(Nested(UpdateEntry), max_items=MAX_SHARDS))
+
+
+@dataclass(frozen=True)
+class CodeEntry(Record):
+    """Which program made a run: version, git commit where it ran from a checkout, digest of its sources."""
+
+    version: str = rule(Text(max_length=64))
+    sources_sha256: str = rule(Text(SHA256_PATTERN))
+    commit: Optional[str] = rule(Maybe(Text(r"^[0-9a-f]{40}$")), default=None)
+
+
+@dataclass(frozen=True)
+class DataEntry(Record):
+    """What a run learned from: the data set, its shard manifest (SHA-256 of shards.json), and every file."""
+
+    dataset: str = rule(Text(max_length=4096))
+    where: str = rule(Text(max_length=4096))
+    manifest_sha256: str = rule(Text(SHA256_PATTERN))
+    shards: Tuple[FileEntry, ...] = rule(Items(Nested(FileEntry), max_items=MAX_SHARDS))
+    test: FileEntry = rule(Nested(FileEntry))
+
+
+@dataclass(frozen=True)
+class Lineage(Record):
+    """How a model came to be, from its shards to its weights; `cloud-train verify` recomputes it.
+
+    `config` is what determines the result: the hyperparameters of the trainers and of the server.
+    """
+
+    data: DataEntry = rule(Nested(DataEntry))
+    code: CodeEntry = rule(Nested(CodeEntry))
+    config: Dict[str, Any] = rule(Open())
+    rounds: Tuple[RoundEntry, ...] = rule(Items(Nested(RoundEntry), max_items=MAX_ROUNDS))
+
+
+@dataclass(frozen=True)
 class RunRecord(Record):
     """`run.json` beside a trained `.keras` file: what quantize must know of it, and how it came to be.
 
@@ -68,7 +129,8 @@ class RunRecord(Record):
     preprocessing: Preprocessing = rule(Nested(Preprocessing))
     created: str = rule(Text(TIME_PATTERN))
     accuracy: Optional[float] = rule(Maybe(Number(0, 1, digits=6)), default=None)
-    history: Tuple[Dict[str, float], ...] = rule(Items(Table(Number()), max_items=10000), default=())
+    history: Tuple[Dict[str, float], ...] = rule(Items(Table(Number()), max_items=MAX_ROUNDS), default=())
+    lineage: Optional[Lineage] = rule(Maybe(Nested(Lineage)), default=None, omit=True)
 
 
 @dataclass(frozen=True)

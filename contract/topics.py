@@ -146,6 +146,24 @@ class Topics:
         """Retained plan and progress of a rollout, for dashboards."""
         return "{}/_rollout/{}".format(self.base, _checked(rollout, NAME_PATTERN, "rollout"))
 
+    def data_info(self, dataset: str) -> str:
+        """Retained DataInfo of a stream of samples; empty when it is over."""
+        return self._data(dataset, "info")
+
+    def data_part(self, dataset: str, number: int) -> str:
+        """DataPart `number` of a stream, never retained."""
+        return self._data(dataset, str(number))
+
+    def data_position(self, dataset: str) -> str:
+        """DataPosition: how far a follower of the stream is, and what it wants."""
+        return self._data(dataset, "position")
+
+    def training(self, run: str, model: str) -> str:
+        """TrainingReport of one model of a run, never retained."""
+        return "{}/_train/{}/{}".format(
+            self.base, _checked(run, NAME_PATTERN, "run"), _checked(model, NAME_PATTERN, "model name")
+        )
+
     def every_device(self, leaf: str) -> str:
         """Filter: `leaf` (as in the table, `status`, `prediction/#`, ...) of every device."""
         return f"{self.base}/+/{leaf}"
@@ -193,6 +211,9 @@ class Topics:
 
     def _of(self, device: str, leaf: str) -> str:
         return "{}/{}/{}".format(self.base, _checked(device, DEVICE_PATTERN, "device id"), leaf)
+
+    def _data(self, dataset: str, leaf: str) -> str:
+        return "{}/_data/{}/{}".format(self.base, _checked(dataset, NAME_PATTERN, "data set"), leaf)
 
     def _parts(self, topic: str) -> List[str]:
         if not topic.startswith(self.base + "/"):

@@ -105,7 +105,8 @@ class Link:
         self._connected_s = 0.0
         self._short_lives = 0
         self._filters: list[str] = []
-        self._granted: set[int] = set()
+        self._asked: dict[int, list[str]] = {}
+        self._granted: set[str] = set()
         self._inbox: queue.Queue[Message] = queue.Queue(INBOX_MESSAGES)
         self._client: paho.Client | None = None
 
@@ -139,10 +140,20 @@ class Link:
         wanted = list(filters)
         with self._changed:
             self._filters += wanted
-            mid = self._send_subscribe(wanted)
-            if not self._changed.wait_for(lambda: mid in self._granted or self._fatal, STALL_S):
+            self._granted -= set(wanted)
+            self._send_subscribe(wanted)
+            if not self._changed.wait_for(lambda: self._granted.issuperset(wanted) or self._fatal, STALL_S):
                 raise self._unreachable("the broker did not confirm a subscription")
             self._raise_if_fatal()
+
+    def unsubscribe(self, filters: Iterable[str]) -> None:
+        """Take subscriptions back, without waiting; what is on its way may still arrive."""
+        left = set(filters)
+        with self._changed:
+            self._filters = [one for one in self._filters if one not in left]
+            self._granted -= left
+            if left:
+                self._paho().unsubscribe(list(left))
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """Send with QoS 1; returns as soon as fewer than WINDOW_MESSAGES wait for their PUBACK.
@@ -253,8 +264,10 @@ class Link:
                 self._connection += 1
                 self.max_packet_bytes = getattr(properties, "MaximumPacketSize", MAX_PAYLOAD_BYTES)
                 self.retains = bool(getattr(properties, "RetainAvailable", True))
-                if self._filters and not flags.session_present:
-                    self._send_subscribe(self._filters)
+                kept = self._granted if flags.session_present else set()
+                lost = [one for one in self._filters if one not in kept]
+                if lost:
+                    self._send_subscribe(lost)
             self._changed.notify_all()
 
     def _on_disconnect(self, client: Any, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
@@ -285,7 +298,7 @@ class Link:
             refused = [str(reason) for reason in reasons if reason.is_failure]
             if refused:
                 self._fatal = f"the broker refused a subscription: {refused[0]}"
-            self._granted.add(mid)
+            self._granted.update(self._asked.pop(mid, []))
             self._changed.notify_all()
 
     def _on_publish(self, client: Any, userdata: Any, mid: int, reason: Any, properties: Any) -> None:
@@ -304,9 +317,11 @@ class Link:
         except queue.Full:
             _log.error("dropped a message on %s: %d wait already", arrived.topic, INBOX_MESSAGES)
 
-    def _send_subscribe(self, filters: list[str]) -> int:
+    def _send_subscribe(self, filters: list[str]) -> None:
+        # While there is no connection nothing is sent; the reconnection asks for all of them.
         _, mid = self._paho().subscribe([(one, _QOS) for one in filters])
-        return mid or 0
+        if mid is not None:
+            self._asked[mid] = list(filters)
 
     def _wait_for_acknowledgements(self, at_most: int) -> None:
         with self._changed:

@@ -1,1 +1,1 @@
-"""Training samples stream over MQTT to several models, which say how well they do."""
+"""The data bus: samples stream over MQTT to any number of models, each learns from them and says how well."""

@@ -1,74 +1,199 @@
-"""Many trainers, one model: `cloud-train average` and `run`."""
+"""Many trainers, one model: `cloud-train run`."""
 
 import os
+import tempfile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from cloud_train.commands.options import AsJson, BatchSize, Decay, LearningRate, ModelName, Seed, build_recipe
-from cloud_train.training import recipe as defaults
+from cloud_train.commands.averaging_options import KrumF, KrumKeep, Quorum, Rule, Trim, parse_quorum
+from cloud_train.commands.options import AsJson
 from host_cli import command
 from host_cli.errors import WrongUsage
 
-
-def average(
-    updates: Annotated[list[Path], typer.Argument(help="Shard updates, .npz.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Weights (.npz) or a model (.keras).")],
-    as_json: AsJson = False,
-) -> None:
-    """Average shard updates, each weighted by its number of examples (FedAvg)."""
-    from cloud_train.averaging import fedavg
-    from cloud_train.training.weights import load_weights, save_weights
-
-    if out.suffix not in (".npz", ".keras"):
-        raise WrongUsage("weights are written as .npz, a model as .keras", str(out), "-o average.npz")
-    try:
-        averaged = fedavg.average([load_weights(path) for path in updates])
-    except fedavg.BadUpdate as error:
-        hint = "leave it out, or train that shard again"
-        raise WrongUsage(f"the update is refused: {error.reason}", error.client, hint) from error
-    if out.suffix == ".keras":
-        from cloud_train.training.models import save_model
-
-        save_model(averaged, out)
-    else:
-        save_weights(averaged, out)
-    result = {"ok": True, "num_examples": averaged.num_examples, "sha256": averaged.digest()}
-    command.print_result(result, f"{out}: {len(updates)} updates, {averaged.num_examples} examples", as_json)
+if TYPE_CHECKING:
+    from cloud_train.data.shards import ShardManifest
+    from cloud_train.data.splitters import Deal
+    from cloud_train.runners.jobs import Runner
+    from cloud_train.runs.definition import DataPart, RunDefinition
+    from cloud_train.runs.place import Place
 
 
 def run(
-    data: Annotated[Path, typer.Option(help="Folder with shards.json.")],
-    out: Annotated[Path, typer.Option(help="Folder for checkpoints, model.keras and run.json.")],
-    rounds: Annotated[int, typer.Option(min=1, max=10000, help="Rounds in the end.")] = 3,
-    model: ModelName = defaults.DEFAULT_MODEL,
-    name: Annotated[str, typer.Option(help="What the model is called.")] = "fashion-mnist",
-    batch_size: BatchSize = defaults.DEFAULT_BATCH_SIZE,
-    learning_rate: LearningRate = defaults.DEFAULT_LEARNING_RATE,
-    decay: Decay = defaults.DEFAULT_DECAY,
+    out: Annotated[
+        str, typer.Option(metavar="PATH|URL", help="Folder for checkpoints, model.keras and run.json.")
+    ],
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="Run definition, TOML; options win over it.")
+    ] = None,
+    data: Annotated[str | None, typer.Option(metavar="PATH|URL", help="Folder with shards.json.")] = None,
+    rounds: Annotated[int | None, typer.Option(help="Rounds in the end. Default: 3.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="cnn3 (default), mnist_cnn, mobilenet_v2, or MODULE:FUNC."),
+    ] = None,
+    width: Annotated[float | None, typer.Option(metavar="W", help="Of mobilenet_v2: 0.35 to 1.4.")] = None,
+    pretrained: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Weights for all but the head.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="What the model is called. Default: fashion-mnist.")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Pictures per step. Default: 16.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Of the first pass. Default: 0.002.")] = None,
+    decay: Annotated[
+        float | None,
+        typer.Option(help="Learning rate as a share of the pass before. Default: 0.6."),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over a shard in a round. Default: 1.")] = None,
+    proximal: Annotated[
+        float | None, typer.Option(metavar="MU", help="FedProx: how strongly the start holds. Default: 0.")
+    ] = None,
+    mixed_precision: Annotated[
+        bool, typer.Option("--mixed-precision", help="Compute in 16 bits; faster on a GPU only.")
+    ] = False,
+    rule: Rule = None,
+    trim: Trim = None,
+    krum_f: KrumF = None,
+    krum_keep: KrumKeep = None,
+    server: Annotated[
+        Literal["momentum", "adam"] | None,
+        typer.Option(help="What becomes of the average. Default: momentum."),
+    ] = None,
     momentum: Annotated[
-        float, typer.Option(min=0, max=0.999, help="Of the server; 0 is plain FedAvg.")
-    ] = defaults.DEFAULT_MOMENTUM,
-    seed: Seed = 0,
+        float | None, typer.Option(help="Of the server; 0 is the average as it is. Default: 0.5.")
+    ] = None,
+    server_rate: Annotated[
+        float | None, typer.Option(help="Learning rate of --server adam. Default: 0.01.")
+    ] = None,
+    quorum: Quorum = None,
+    round_timeout: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="A trainer that is not done by then is left out.")
+    ] = None,
+    runner: Annotated[
+        Literal["local", "kubernetes"] | None, typer.Option(help="Where trainers work. Default: local.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="The same seed gives the same result. Default: 0.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
+    prepare: Annotated[
+        bool, typer.Option("--prepare", help="Make the initialisation only; shards are trained elsewhere.")
+    ] = False,
     alone: Annotated[bool, typer.Option("--alone", help="Also train each shard alone.")] = False,
     central: Annotated[bool, typer.Option("--central", help="Also train on all shards together.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train the shards in processes, average them round by round, and leave one model."""
-    from cloud_train.runners.local import LocalRunner
-    from cloud_train.runs import rounds as story
+    """Train the shards, average them round by round, and leave one model."""
+    from cloud_train.runs.definition import load_definition
 
-    recipe = build_recipe(model, batch_size, learning_rate, decay, seed)
-    plan = story.RunPlan(data, out, name, rounds, recipe, momentum, resume, alone, central)
-    result = story.run(plan, LocalRunner(os.cpu_count() or 1, os.environ))
-    command.print_result(result, _run_text(result), as_json)
+    options: dict[str, Any] = {"name": name, "data.folder": data, "runner.kind": runner}
+    options |= {"model.name": model, "model.width": width, "model.pretrained": pretrained}
+    training = {"batch_size": batch_size, "learning_rate": learning_rate, "decay": decay, "seed": seed}
+    training |= {"epochs": epochs, "proximal": proximal, "mixed_precision": mixed_precision or None}
+    averaging: dict[str, Any] = {"rounds": rounds, "rule": rule, "trim": trim}
+    averaging |= {"krum_f": krum_f, "krum_keep": krum_keep, "quorum": parse_quorum(quorum)}
+    averaging |= {"server": server, "momentum": momentum, "server_rate": server_rate}
+    averaging |= {"round_timeout_s": round_timeout}
+    options |= {f"training.{key}": value for key, value in training.items()}
+    options |= {f"averaging.{key}": value for key, value in averaging.items()}
+    definition = load_definition(config, options)
+    wishes = {"resume": resume, "prepare": prepare, "alone": alone, "central": central}
+    result = carry_out(definition, out, **wishes)
+    command.print_result(result, result["start"] if prepare else _run_text(result), as_json)
+
+
+def carry_out(
+    definition: "RunDefinition", out: str, *, resume: bool, prepare: bool, alone: bool, central: bool
+) -> dict[str, Any]:
+    """Deal the data out if need be, train, and return what `run --json` prints."""
+    from cloud_train import store
+    from cloud_train.runs import rounds as story
+    from cloud_train.runs.place import Place
+
+    recipe = definition.recipe()
+    with tempfile.TemporaryDirectory(prefix="cloud-train-") as work:
+        data = _data(definition.data, out, Path(work, "data"))
+        pretrained = definition.model.pretrained
+        is_local = definition.runner.kind == "local"
+        plan = story.RunPlan(
+            data=data,
+            shards=str(data.path) if is_local else data.where,
+            out=Place.of(out, Path(work, "run")),
+            name=definition.name,
+            recipe=recipe,
+            averaging=definition.averaging,
+            width=definition.model.width,
+            pretrained=store.fetch(pretrained, Path(work, "pretrained")) if pretrained else None,
+            resume=resume,
+            prepare=prepare,
+            alone=alone,
+            central=central,
+        )
+        return story.run(plan, RUNNERS[definition.runner.kind](definition, out))
+
+
+def _data(part: "DataPart", out: str, copies: Path) -> "Place":
+    # A data set is dealt out once; a run that is resumed finds its shards.
+    from cloud_train import store
+    from cloud_train.commands.data_commands import choice_of, deal_out, plan_of
+    from cloud_train.data.shards import MANIFEST_FILE, load_manifest
+    from cloud_train.runs.place import Place
+
+    if part.folder is None and part.dataset is None:
+        raise WrongUsage("there is no data", "command line", "--data FOLDER, or [data] in the run definition")
+    where = part.folder or store.join(out, "data")
+    plan = plan_of(part.shards, part.seed, part.strategy, part.alpha, part.classes_per_shard)
+    if part.dataset and not store.exists(store.join(where, MANIFEST_FILE)):
+        choice = choice_of(part.size, part.test_share, part.limit, part.seed)
+        deal_out(part.dataset, where, plan, choice, Path(part.dir) if part.dir else None)
+    place = Place.of(where, copies)
+    place.fetch_all(place.path)
+    if part.dataset:
+        _refuse_other_deal(load_manifest(place.path), part.dataset, plan, where)
+    return place
+
+
+def _refuse_other_deal(found: "ShardManifest", dataset: str, plan: "Deal", where: str) -> None:
+    # Shards that an earlier definition left there must not pass for those of this one.
+    wanted = {"dataset": dataset, "seed": plan.seed, "strategy": plan.strategy, "alpha": plan.alpha}
+    wanted["classes_per_shard"] = plan.classes_per_shard
+    there = {key: getattr(found, key) for key in wanted} | {"shards": len(found.shards)}
+    for key, value in {**wanted, "shards": plan.count}.items():
+        if there[key] != value:
+            what = f"the shards that lie there have {key} {there[key]}, not {value}"
+            raise WrongUsage(
+                what, where, "another folder in [data], or the definition that they were dealt out by"
+            )
+
+
+def _local_runner(definition: "RunDefinition", out: str) -> "Runner":
+    from cloud_train.runners.local import LocalRunner
+
+    return LocalRunner(os.cpu_count() or 1, os.environ)
+
+
+def _kubernetes_runner(definition: "RunDefinition", out: str) -> "Runner":
+    from cloud_train import store
+    from cloud_train.runners.kubernetes_api import connect
+    from cloud_train.runners.kubernetes_job import Owner
+    from cloud_train.runners.kubernetes_runner import KubernetesRunner
+
+    settings = definition.runner
+    cluster = connect(settings, os.environ.get("KUBECONFIG"))
+    name, uid = (os.environ.get(variable) for variable in OWNER_VARIABLES)
+    owner = Owner(name, uid) if name and uid else None
+    return KubernetesRunner(cluster, settings, definition.name, store.join(out, "work"), owner=owner)
+
+
+# How a manifest tells the collector which Job it runs in; its trainers' Jobs are deleted together with that.
+OWNER_VARIABLES = ("REEFLINE_JOB_NAME", "REEFLINE_JOB_UID")
+RUNNERS = {"local": _local_runner, "kubernetes": _kubernetes_runner}
 
 
 def _run_text(result: dict[str, Any]) -> str:
     lines = [
         "round {round}: accuracy {accuracy:.4f}, loss {loss:.4f}, {seconds:.0f} s".format(**one)
+        + (f", {len(one['left_out'])} left out" if one["left_out"] else "")
         for one in result["rounds"]
     ]
     lines += [

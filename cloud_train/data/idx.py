@@ -8,6 +8,7 @@ import math
 import struct
 import zlib
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from cloud_train.data.samples import Array, BadSamples, Samples
 from host_cli.errors import WrongUsage
 
 TRAIN, TEST = "train", "t10k"
+# MNIST has 47 MB; these files are read into memory.
+MAX_IDX_BYTES = 4 * 1024**3
 _UNSIGNED_BYTE = 0x08
 _HINT = "name a folder with train-images-idx3-ubyte[.gz] and its three companions"
 
@@ -47,21 +50,24 @@ def _load(folder: Path, name: str, dimensions: int) -> Array:
     if path is None:
         raise WrongUsage(f"there is no {name}[.gz]", str(folder), _HINT)
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        return _parse(data, dimensions)
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+            return _parse(cast(BinaryIO, stream), dimensions)
     except (OSError, EOFError, zlib.error, ValueError, struct.error) as error:
         raise WrongUsage(f"it is not a whole IDX file: {error}", str(path), _HINT) from error
 
 
-def _parse(data: bytes, dimensions: int) -> Array:
-    zero, kind, found = struct.unpack_from(">HBB", data)
-    if (zero, kind, found) != (0, _UNSIGNED_BYTE, dimensions):
-        raise ValueError(f"magic number {data[:4].hex()}")
-    shape = struct.unpack_from(f">{dimensions}I", data, 4)
-    start = 4 + 4 * dimensions
-    if len(data) - start != math.prod(shape):
-        raise ValueError(f"{len(data) - start} bytes for shape {shape}")
-    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
+def _parse(stream: BinaryIO, dimensions: int) -> Array:
+    head = stream.read(4 + 4 * dimensions)
+    if head[:4] != bytes((0, 0, _UNSIGNED_BYTE, dimensions)):
+        raise ValueError(f"magic number {head[:4].hex()}")
+    shape = struct.unpack(f">{dimensions}I", head[4:])
+    wanted_bytes = math.prod(shape)
+    if wanted_bytes > MAX_IDX_BYTES:
+        raise ValueError(f"shape {shape} takes more than {MAX_IDX_BYTES} bytes")
+    data = stream.read(wanted_bytes + 1)
+    if len(data) != wanted_bytes:
+        raise ValueError(f"{len(data)} bytes for shape {shape}")
+    return np.frombuffer(data, np.uint8).reshape(shape)
 
 
 def _find(folder: Path, name: str) -> Path | None:

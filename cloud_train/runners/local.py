@@ -1,4 +1,4 @@
-"""Runs trainers as processes on this computer: as many at once as there are cores, stopped together."""
+"""Runs trainers as processes on this computer: as many at once as there are cores."""
 
 import json
 import os
@@ -6,30 +6,18 @@ import selectors
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, Any
 
+from cloud_train.runners.jobs import Advance, Failure, TrainJob, error_told_in, fit_arguments, too_late
 from cloud_train.training.recipe import Recipe
-from host_cli.errors import Failed
-
-Advance = Callable[[float], None]
 
 STOP_SECONDS = 5.0
 _SHOWN_ERROR_CHARACTERS = 400
 _READ_BYTES = 64 * 1024
-
-
-@dataclass(frozen=True)
-class TrainJob:
-    """One trainer's work: which shards, from which weights, how many passes, and where the update goes."""
-
-    client: str
-    shards: tuple[Path, ...]
-    init: Path
-    epochs: int
-    out: Path
 
 
 @dataclass
@@ -50,34 +38,30 @@ class LocalRunner:
         self._cores = max(1, cores)
         self._environment = environment
 
-    def train(self, jobs: Sequence[TrainJob], recipe: Recipe, advance: Advance) -> None:
-        """Run every job to its end, the first ones first.
-
-        Args:
-            jobs: what to train.
-            recipe: hyperparameters, the same for all.
-            advance: called with the number of pictures done since the last call, over all trainers.
-
-        Raises:
-            Failed: a trainer failed; it is named with its reason, and the others were stopped.
-        """
-        at_once = min(len(jobs), self._cores)
+    def train(
+        self, jobs: Sequence[TrainJob], recipe: Recipe, advance: Advance, *, timeout_s: float | None
+    ) -> list[Failure]:
+        """Run every job to its end, the first ones first; see `cloud_train.runners.jobs.Runner`."""
+        at_once = max(1, min(len(jobs), self._cores))
+        until_s = None if timeout_s is None else time.monotonic() + timeout_s
         waiting = list(jobs)
-        running: list[_Trainer] = []
-        with selectors.DefaultSelector() as selector:
-            try:
-                while waiting or running:
-                    while waiting and len(running) < at_once:
-                        trainer = self._start(waiting.pop(0), recipe, self._cores // at_once)
-                        running.append(trainer)
-                        selector.register(_stdout(trainer), selectors.EVENT_READ, trainer)
-                    for key, _ in selector.select():
-                        if not _listen(key.data, advance):
-                            selector.unregister(key.fileobj)
-                            running.remove(key.data)
-                            _finish(key.data)
-            finally:
-                _stop(running)
+        reasons: dict[str, str | None] = {}  # of every job that is over; None: it left its update
+        with _running() as (selector, running):
+            while waiting or running:
+                while waiting and len(running) < at_once:
+                    trainer = self._start(waiting.pop(0), recipe, self._cores // at_once)
+                    running.append(trainer)
+                    selector.register(_stdout(trainer), selectors.EVENT_READ, trainer)
+                for trainer in _heard(selector, until_s):
+                    if not _listen(trainer, advance):
+                        selector.unregister(_stdout(trainer))
+                        running.remove(trainer)
+                        reasons[trainer.job.client] = _finish(trainer)
+                if until_s is not None and time.monotonic() >= until_s:
+                    break
+        left = None if timeout_s is None else too_late(timeout_s)
+        ends = [(job.client, reasons.get(job.client, left)) for job in jobs]
+        return [Failure(client, reason) for client, reason in ends if reason is not None]
 
     def _start(self, job: TrainJob, recipe: Recipe, threads: int) -> _Trainer:
         errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process, closed in _close
@@ -92,14 +76,24 @@ class LocalRunner:
         return _Trainer(job, process, errors)
 
 
+@contextmanager
+def _running() -> Iterator[tuple[selectors.BaseSelector, list[_Trainer]]]:
+    # However the block ends, by its end, the time limit or Ctrl-C: no process is left.
+    trainers: list[_Trainer] = []
+    with selectors.DefaultSelector() as selector:
+        try:
+            yield selector, trainers
+        finally:
+            _stop(trainers)
+
+
+def _heard(selector: selectors.BaseSelector, until_s: float | None) -> list[_Trainer]:
+    patience_s = None if until_s is None else max(0.0, until_s - time.monotonic())
+    return [key.data for key, _ in selector.select(patience_s)]
+
+
 def _command(job: TrainJob, recipe: Recipe) -> list[str]:
-    command = [sys.executable, "-m", "cloud_train", "fit", "--json", "--steps"]
-    for shard in job.shards:
-        command += ["--shard", str(shard)]
-    command += ["--client", job.client, "--init", str(job.init), "--epochs", str(job.epochs)]
-    command += ["--model", recipe.model, "--batch-size", str(recipe.batch_size), "--seed", str(recipe.seed)]
-    command += ["--learning-rate", repr(recipe.learning_rate), "--decay", repr(recipe.decay)]
-    return [*command, "--out", str(job.out)]
+    return [sys.executable, "-m", "cloud_train", *fit_arguments(job, recipe)]
 
 
 def _share_of_cores(threads: int) -> dict[str, str]:
@@ -129,21 +123,17 @@ def _listen(trainer: _Trainer, advance: Advance) -> bool:
     return bool(block)
 
 
-def _finish(trainer: _Trainer) -> None:
+def _finish(trainer: _Trainer) -> str | None:
     code = trainer.process.wait()
-    reason = _reason(trainer, code)
+    reason = _reason(trainer, code) if code else None
     _close(trainer)
-    if code:
-        hint = (
-            "look at the file it names" if trainer.said else "free memory, or run its `fit` by hand with -vv"
-        )
-        raise Failed(f"the trainer of {trainer.job.client} failed: {reason}", str(trainer.job.out), hint)
+    return reason
 
 
 def _reason(trainer: _Trainer, code: int) -> str:
-    error = (trainer.said or {}).get("error")
-    if isinstance(error, dict):
-        return str(error.get("message"))
+    told = error_told_in(trainer.said)
+    if told is not None:
+        return told
     trainer.errors.seek(0)
     last = trainer.errors.read().decode("utf-8", "replace").strip()[-_SHOWN_ERROR_CHARACTERS:]
     ending = f"killed by signal {-code}" if code < 0 else f"exit code {code}"

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cloud_train.runners.local import LocalRunner, TrainJob
+from cloud_train.runners.jobs import Runner, TrainJob
 from cloud_train.runs.run_folder import RunFolder
+from cloud_train.training.examiner import Examiner
 from cloud_train.training.recipe import Recipe
-from cloud_train.training.trainer import Examiner
 from cloud_train.training.weights import load_weights
+from host_cli.errors import Failed
 from host_cli.progress import progress
 
 
@@ -18,54 +19,66 @@ class Reference:
 
     Attributes:
         client: `central` or `alone-K`.
-        shards: what it learns from.
+        shards: paths or URLs of what it learns from.
         examples: how many pictures these hold.
         passes: over all of them.
-        shard: K of `alone-K`.
+        alone: the client of the run that has this shard, when it is one shard.
     """
 
     client: str
-    shards: tuple[Path, ...]
+    shards: tuple[str, ...]
     examples: int
     passes: int
-    shard: int | None = None
+    alone: str | None = None
 
 
 def measure_references(
-    folder: RunFolder, runner: LocalRunner, recipe: Recipe, wanted: Sequence[Reference], examiner: Examiner
+    folder: RunFolder, runner: Runner, recipe: Recipe, wanted: Sequence[Reference], examiner: Examiner
 ) -> dict[str, dict[str, float]]:
     """Train what is missing of the references; return accuracy, loss and training seconds by client."""
-    missing = [(reference, _start(folder, reference)) for reference in wanted]
+    folder.place.fetch_all(folder.reference("any").parent)
+    starts = [(reference, *_start(folder, reference, recipe.epochs)) for reference in wanted]
     jobs = [
-        TrainJob(
-            reference.client,
-            reference.shards,
-            start,
-            epochs=reference.passes - passes,
-            out=folder.reference(reference.client),
-        )
-        for reference, (start, passes) in missing
+        _job(folder, reference, start, passes)
+        for reference, start, passes in starts
         if passes != reference.passes
     ]
-    total = sum(one.examples * (one.passes - passes) for one, (_, passes) in missing)
     if jobs:
+        total = sum(job.examples * job.epochs for job in jobs)
         with progress("models to compare with", total, "pictures") as done:
-            runner.train(jobs, recipe, done)
-    return {one.client: _measure(folder.reference(one.client), examiner) for one in wanted}
+            failures = runner.train(jobs, recipe, done, timeout_s=None)
+        for one in failures:
+            what = f"the trainer of {one.client} failed: {one.reason}"
+            raise Failed(what, str(folder.path), "look at what it names, or leave the comparison out")
+        for job in jobs:
+            folder.place.share(folder.reference(job.client))
+    return {one.client: _measure(folder, one.client, examiner) for one in wanted}
 
 
-def _start(folder: RunFolder, reference: Reference) -> tuple[Path, int]:
+def _job(folder: RunFolder, reference: Reference, start: Path, passes: int) -> TrainJob:
+    return TrainJob(
+        client=reference.client,
+        shards=reference.shards,
+        init=str(start),
+        epochs=reference.passes - passes,
+        out=str(folder.reference(reference.client)),
+        examples=reference.examples,
+    )
+
+
+def _start(folder: RunFolder, reference: Reference, epochs: int) -> tuple[Path, int]:
     # The farthest model on the way: an earlier reference, the first round's update, or the initialisation.
     candidates = [folder.reference(reference.client)]
-    if reference.shard is not None and reference.passes > 1:
-        candidates.append(folder.update(1, reference.shard))
+    if reference.alone and reference.passes > epochs:
+        candidates.append(folder.update(1, reference.alone))
     for path in candidates:
         if path.is_file() and load_weights(path).passes <= reference.passes:
             return path, load_weights(path).passes
     return folder.checkpoint(0), 0
 
 
-def _measure(path: Path, examiner: Examiner) -> dict[str, float]:
+def _measure(folder: RunFolder, client: str, examiner: Examiner) -> dict[str, float]:
+    path = folder.reference(client)
     weights = load_weights(path)
     found = examiner.measure(weights, str(path))
     return {**found, "seconds": weights.figures["seconds"]}

@@ -1,24 +1,31 @@
 """The story of a run: each round trains the shards, averages, evaluates and saves; then comes the model."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cloud_train.averaging.fedavg import BadUpdate, advance, average
+from cloud_train import store
+from cloud_train.averaging.server import advance
+from cloud_train.averaging.settings import KRUM, Averaging
 from cloud_train.data.samples import load_samples
 from cloud_train.data.shards import MANIFEST_FILE, ShardManifest, image_shape, load_manifest, verify_shards
-from cloud_train.runners.local import LocalRunner, TrainJob
+from cloud_train.runners.jobs import Runner
+from cloud_train.runs.gathering import Client, average_round, screen_round, tell_left_out, train_round
+from cloud_train.runs.lineage import lineage_of, round_entry
+from cloud_train.runs.place import Place
 from cloud_train.runs.references import Reference, measure_references
 from cloud_train.runs.run_folder import MODEL_FILE, RunFolder, RunSettings
-from cloud_train.training.models import initial_weights
+from cloud_train.training.examiner import Examiner
+from cloud_train.training.models import initial_weights, normalisation, save_model
 from cloud_train.training.recipe import Recipe
-from cloud_train.training.trainer import Examiner
-from cloud_train.training.weights import Architecture, Weights, load_weights, save_weights
+from cloud_train.training.weights import Architecture, Weights, load_weights
+from contract.artifacts import MAX_RUN_UPDATES, RoundEntry, RunRecord
 from contract.errors import MessageError
+from contract.stamps import format_time
 from host_cli import files
-from host_cli.errors import Failed, WrongUsage
-from host_cli.progress import progress
+from host_cli.errors import WrongUsage
 
 
 @dataclass(frozen=True)
@@ -26,134 +33,194 @@ class RunPlan:
     """What a run is to do.
 
     Attributes:
-        data: folder with `shards.json`.
+        data: folder with `shards.json`; a remote one has been copied.
+        shards: path or URL of the folder where trainers find the shards.
         out: folder of the run.
         name: what the model will be called.
-        rounds: how many there are in the end.
         recipe: hyperparameters of every trainer.
-        momentum: of the server; 0 is plain FedAvg.
+        averaging: rounds, rule and server.
+        width: factor of the number of filters.
+        pretrained: a file with weights to start from; None: a fresh initialisation.
         resume: continue the run in `out`.
+        prepare: make the folder and the initialisation only; who trains elsewhere puts updates into it.
         alone: also train each shard without the others.
         central: also train one model on all shards together.
     """
 
-    data: Path
-    out: Path
+    data: Place
+    shards: str
+    out: Place
     name: str
-    rounds: int
     recipe: Recipe
-    momentum: float
-    resume: bool
-    alone: bool
-    central: bool
+    averaging: Averaging
+    width: float = 1.0
+    pretrained: Path | None = None
+    resume: bool = False
+    prepare: bool = False
+    alone: bool = False
+    central: bool = False
 
 
-def run(plan: RunPlan, runner: LocalRunner) -> dict[str, Any]:
+def run(plan: RunPlan, runner: Runner) -> dict[str, Any]:
     """Train the plan's rounds and return what `cloud-train run --json` prints.
 
     Raises:
         WrongUsage: the data, the settings or the folder do not allow the run.
-        Failed: a trainer failed; the rounds before it are kept, nothing of this one.
+        Failed: too few updates could be averaged; what was trained is kept.
+        Unreachable: the place of the data or of the run is away.
     """
-    manifest = load_manifest(plan.data)
-    verify_shards(plan.data, manifest)
-    folder = _open(plan, manifest)
-    examiner = Examiner(load_samples(plan.data / manifest.test.file.path))
-    shards = tuple(plan.data / entry.file.path for entry in manifest.shards)
+    manifest = load_manifest(plan.data.path)
+    verify_shards(plan.data.path, manifest)
+    settings = _settings(plan, len(manifest.shards))
+    folder = _open(plan, settings, manifest)
+    if plan.prepare:
+        return {"ok": True, "start": folder.place.address(folder.checkpoint(0))}
+    examiner = Examiner(load_samples(plan.data.path / manifest.test.file.path))
+    clients = _clients(plan, manifest)
 
-    for number in range(folder.rounds_done() + 1, plan.rounds + 1):
-        started = time.monotonic()
-        _train_shards(plan, runner, folder, number, shards, manifest)
-        averaged = _average(folder, number, len(shards))
-        before, velocity = load_weights(folder.checkpoint(number - 1)), folder.load_velocity(number - 1)
-        weights, velocity = advance(before, averaged, velocity, plan.momentum)
-        weights = _measured(weights, examiner, number, started)
-        folder.save_round(number, weights, velocity)
+    for number in range(folder.rounds_done() + 1, plan.averaging.rounds + 1):
+        _run_round(folder, number, clients, runner, plan, examiner)
 
-    references = measure_references(folder, runner, plan.recipe, _wanted(plan, shards, manifest), examiner)
-    folder.finish(plan.name, load_weights(folder.checkpoint(plan.rounds)), manifest, time.time())
-    return _result(folder, manifest, references)
+    wanted = _wanted(plan, clients)
+    references = measure_references(folder, runner, plan.recipe, wanted, examiner)
+    _finish(plan, settings, folder, manifest)
+    return _result(folder, clients, references)
 
 
-def _open(plan: RunPlan, manifest: ShardManifest) -> RunFolder:
-    folder = RunFolder(plan.out)
-    data_sha256 = files.sha256_of(plan.data / MANIFEST_FILE)
+def _run_round(
+    folder: RunFolder,
+    number: int,
+    clients: Sequence[Client],
+    runner: Runner,
+    plan: RunPlan,
+    examiner: Examiner,
+) -> None:
+    started = time.monotonic()
+    how = plan.averaging
+    failed = train_round(folder, number, clients, runner, plan.recipe, how)
+    screened = screen_round(folder, number, clients, failed)
+    tell_left_out(screened, f"round {number}")
+    averaged = average_round(screened, len(clients), how, plan.out.where)
+
+    before = load_weights(folder.checkpoint(number - 1))
+    weights, state = advance(before, averaged, folder.load_state(number - 1, how), how)
+    figures = examiner.measure(weights, f"round {number}")
+    figures = {"round": number, **figures, "seconds": round(time.monotonic() - started, 3)}
+    entry = round_entry(number, before.digest(), weights.digest(), screened)
+    folder.save_round(number, replace(weights, figures=figures), state, entry)
+
+
+def _settings(plan: RunPlan, shards: int) -> RunSettings:
+    _refuse_impossible(plan.averaging, shards)
+    updates = shards * plan.averaging.rounds
+    if updates > MAX_RUN_UPDATES:
+        what = (
+            f"{shards} shards in {plan.averaging.rounds} rounds are {updates} updates, too many for run.json"
+        )
+        raise WrongUsage(what, "--rounds", f"at most {MAX_RUN_UPDATES} updates")
     try:
-        settings = RunSettings(plan.name, data_sha256, plan.momentum, plan.recipe)
+        return RunSettings(
+            name=plan.name,
+            data_sha256=files.sha256_of(plan.data.path / MANIFEST_FILE),
+            recipe=plan.recipe,
+            averaging=plan.averaging,
+            width=plan.width,
+            pretrained_sha256=files.sha256_of(plan.pretrained) if plan.pretrained else None,
+        )
     except MessageError as error:
         raise WrongUsage(str(error), "command line", "a name of lower-case letters, digits, . _ -") from error
+
+
+def _refuse_impossible(how: Averaging, shards: int) -> None:
+    # Before anything is trained.
+    if how.needed(shards) > shards:
+        what = f"{shards} shards never give {how.needed(shards)} updates"
+        raise WrongUsage(what, f"--quorum {how.quorum}", f"--quorum {shards} or less, or a share such as 0.5")
+    if how.rule == KRUM and how.krum_needs() > shards:
+        what = f"Krum that expects {how.krum_f} bad ones needs {how.krum_needs()} updates, not {shards}"
+        raise WrongUsage(what, "--rule krum", "more shards, a smaller --krum-f, or --rule median")
+
+
+def _open(plan: RunPlan, settings: RunSettings, manifest: ShardManifest) -> RunFolder:
+    folder = RunFolder(plan.out)
     if plan.resume:
-        folder.resume(settings, plan.rounds)
+        folder.resume(settings)
     else:
-        architecture = Architecture(plan.recipe.model, image_shape(manifest), len(manifest.labels))
-        initial = initial_weights(architecture, plan.recipe.seed)
-        folder.begin(settings)
-        save_weights(initial, folder.checkpoint(0))
+        architecture = _architecture(plan, manifest)
+        folder.begin(settings, initial_weights(architecture, plan.recipe.seed, plan.pretrained))
     return folder
 
 
-def _train_shards(
-    plan: RunPlan,
-    runner: LocalRunner,
-    folder: RunFolder,
-    number: int,
-    shards: tuple[Path, ...],
-    manifest: ShardManifest,
-) -> None:
-    start = folder.checkpoint(number - 1)
-    jobs = [
-        TrainJob(shard.stem, (shard,), start, epochs=1, out=folder.update(number, index))
-        for index, shard in enumerate(shards)
+def _architecture(plan: RunPlan, manifest: ShardManifest) -> Architecture:
+    return Architecture(plan.recipe.model, image_shape(manifest), len(manifest.labels), plan.width)
+
+
+def _clients(plan: RunPlan, manifest: ShardManifest) -> list[Client]:
+    return [
+        Client(Path(entry.file.path).stem, store.join(plan.shards, entry.file.path), entry.examples)
+        for entry in manifest.shards
     ]
-    examples = sum(entry.examples for entry in manifest.shards)
-    with progress(f"round {number} of {plan.rounds}", examples, "pictures") as done:
-        runner.train(jobs, plan.recipe, done)
 
 
-def _average(folder: RunFolder, number: int, shards: int) -> Weights:
-    try:
-        return average([load_weights(folder.update(number, shard)) for shard in range(shards)])
-    except BadUpdate as error:
-        hint = "a smaller --learning-rate"
-        raise Failed(f"its update cannot be averaged: {error.reason}", error.client, hint) from error
-
-
-def _measured(weights: Weights, examiner: Examiner, number: int, started: float) -> Weights:
-    figures = examiner.measure(weights, f"round {number}")
-    return replace(
-        weights, figures={"round": number, **figures, "seconds": round(time.monotonic() - started, 3)}
-    )
-
-
-def _wanted(plan: RunPlan, shards: tuple[Path, ...], manifest: ShardManifest) -> list[Reference]:
+def _wanted(plan: RunPlan, clients: Sequence[Client]) -> list[Reference]:
     # The central model comes first: it takes longest, and the shards fill the other cores meanwhile.
-    counts = [entry.examples for entry in manifest.shards]
-    found = [Reference("central", shards, sum(counts), plan.rounds)] if plan.central else []
+    passes = plan.averaging.rounds * plan.recipe.epochs
+    total = sum(client.examples for client in clients)
+    shards = tuple(client.shard for client in clients)
+    found = [Reference("central", shards, total, passes)] if plan.central else []
     if plan.alone:
         found += [
-            Reference(f"alone-{index}", (shard,), counts[index], plan.rounds, shard=index)
-            for index, shard in enumerate(shards)
+            Reference(f"alone-{index}", (client.shard,), client.examples, passes, client.name)
+            for index, client in enumerate(clients)
         ]
     return found
 
 
+def _finish(plan: RunPlan, settings: RunSettings, folder: RunFolder, manifest: ShardManifest) -> None:
+    """Write model.keras, and then run.json, which says that the model is complete."""
+    weights: Weights = load_weights(folder.checkpoint(plan.averaging.rounds))
+    model = folder.path / MODEL_FILE
+    save_model(weights, model)
+    folder.place.share(model)
+    scale, offset = normalisation(weights.architecture)
+    record = RunRecord(
+        name=plan.name,
+        model=files.describe(model),
+        labels=manifest.labels,
+        preprocessing=replace(manifest.preprocessing, scale=scale, offset=offset),
+        created=format_time(time.time()),
+        accuracy=weights.figures["accuracy"],
+        history=tuple(folder.history()),
+        lineage=lineage_of(plan.data, manifest, settings, folder.entries()),
+    )
+    folder.save_run(record)
+
+
 def _result(
-    folder: RunFolder, manifest: ShardManifest, references: dict[str, dict[str, float]]
+    folder: RunFolder, clients: Sequence[Client], references: dict[str, dict[str, float]]
 ) -> dict[str, Any]:
     shards = [
         {
-            "shard": Path(entry.file.path).stem,
-            "examples": entry.examples,
+            "shard": client.name,
+            "examples": client.examples,
             "accuracy": references.get(f"alone-{index}", {}).get("accuracy"),
         }
-        for index, entry in enumerate(manifest.shards)
+        for index, client in enumerate(clients)
     ]
-    rounds = [{**figures, "round": int(figures["round"]), "left_out": []} for figures in folder.history()]
-    model = str(folder.path / MODEL_FILE)
+    rounds = [
+        {**figures, "round": entry.round, "left_out": _left_out(entry)}
+        for figures, entry in zip(folder.history(), folder.entries(), strict=True)
+    ]
     return {
         "ok": True,
-        "model": model,
+        "model": folder.place.address(folder.path / MODEL_FILE),
         "rounds": rounds,
         "shards": shards,
         "central": references.get("central"),
     }
+
+
+def _left_out(entry: RoundEntry) -> list[dict[str, str]]:
+    return [
+        {"client": update.client, "reason": update.left_out} for update in entry.updates if update.left_out
+    ]

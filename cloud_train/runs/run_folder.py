@@ -1,24 +1,32 @@
 """The folder of a run: checkpoints of its rounds, what can be continued, and what is left at the end."""
 
 import re
+import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TypeVar
 
-from cloud_train.data.shards import ShardManifest
-from cloud_train.training.models import save_model
+from cloud_train.averaging.server import State, state_names
+from cloud_train.averaging.settings import Averaging
+from cloud_train.runs.place import Place
 from cloud_train.training.recipe import Recipe
 from cloud_train.training.weights import Weights, load_weights, save_weights
-from contract.artifacts import MODEL_NAME_PATTERN, RUN_FILE, SHA256_PATTERN, RunRecord
+from contract.artifacts import MODEL_NAME_PATTERN, RUN_FILE, SHA256_PATTERN, RoundEntry, RunRecord
 from contract.codec import decode, encode
 from contract.errors import MessageError
-from contract.records import Nested, Number, Record, Text, rule
-from contract.stamps import format_time
+from contract.records import Maybe, Nested, Number, Record, Text, rule
 from host_cli import files
 from host_cli.errors import WrongUsage
 
 MODEL_FILE = "model.keras"
 SETTINGS_FILE = "settings.json"
+UPDATES_FOLDER = "updates"
 _CHECKPOINT = re.compile(r"round-(\d+)\.npz")
+# What does not change what was trained before, and may be another when a run is continued.
+_MAY_CHANGE = {"rounds", "quorum", "round_timeout_s"}
+
+R = TypeVar("R", bound=Record)
 
 
 @dataclass(frozen=True)
@@ -27,27 +35,41 @@ class RunSettings(Record):
 
     name: str = rule(Text(MODEL_NAME_PATTERN))
     data_sha256: str = rule(Text(SHA256_PATTERN))
-    momentum: float = rule(Number(0, 0.999))
     recipe: Recipe = rule(Nested(Recipe))
+    averaging: Averaging = rule(Nested(Averaging))
+    width: float = rule(Number(0.01, 10.0), default=1.0)
+    pretrained_sha256: str | None = rule(Maybe(Text(SHA256_PATTERN)), default=None)
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Where the files of a run lie. A round is over when its checkpoint is there."""
+    """Where the files of a run lie. A round is over when its checkpoint is there.
 
-    path: Path
+    Every file is put where others find it as soon as it is complete.
+    """
+
+    place: Place
+
+    @property
+    def path(self) -> Path:
+        """The folder on this computer."""
+        return self.place.path
 
     def checkpoint(self, number: int) -> Path:
         """Weights after round `number`; 0 is the common initialisation."""
         return self.path / f"round-{number}.npz"
 
-    def velocity(self, number: int) -> Path:
-        """The server's velocity after round `number`."""
-        return self.path / f"velocity-{number}.npz"
+    def entry(self, number: int) -> Path:
+        """What is known of round `number`: its updates, who was left out and why."""
+        return self.path / f"round-{number}.json"
 
-    def update(self, number: int, shard: int) -> Path:
-        """What shard `shard` sent in round `number`."""
-        return self.path / "updates" / f"round-{number}" / f"shard-{shard}.npz"
+    def state(self, name: str, number: int) -> Path:
+        """What the server remembers after round `number`."""
+        return self.path / f"{name}-{number}.npz"
+
+    def update(self, number: int, client: str) -> Path:
+        """What a client sent in round `number`."""
+        return self.path / UPDATES_FOLDER / f"round-{number}" / f"{client}.npz"
 
     def reference(self, client: str) -> Path:
         """A model that was trained for comparison: `central`, or `alone-K`."""
@@ -58,69 +80,102 @@ class RunFolder:
         found = [_CHECKPOINT.fullmatch(path.name) for path in self.path.glob("round-*.npz")]
         return max((int(match.group(1)) for match in found if match), default=0)
 
-    def begin(self, settings: RunSettings) -> None:
-        """Start a new run.
+    def begin(self, settings: RunSettings, initial: Weights) -> None:
+        """Start a new run; what another one left of its first round is removed.
 
         Raises:
             WrongUsage: a run with at least one round lies there.
         """
+        self.fetch_progress()
         if self.rounds_done():
             what = f"a run of {self.rounds_done()} rounds lies there"
-            raise WrongUsage(what, str(self.path), "--resume to continue it, or another --out")
-        files.write_bytes(self.path / SETTINGS_FILE, encode(settings))
+            raise WrongUsage(what, self.place.where, "--resume to continue it, or another --out")
+        shutil.rmtree(self.path / UPDATES_FOLDER, ignore_errors=True)
+        self.save_record(self.path / SETTINGS_FILE, settings)
+        save_weights(initial, self.checkpoint(0))
+        self.place.share(self.checkpoint(0))
 
-    def resume(self, settings: RunSettings, rounds: int) -> None:
-        """Check that the run that lies here can be continued up to `rounds` with `settings`.
+    def resume(self, settings: RunSettings) -> None:
+        """Check that the run that lies here can be continued with `settings`.
 
         Raises:
             WrongUsage: there is no run, it has more rounds, or it was started with other settings.
         """
+        self.fetch_progress()
         path = self.path / SETTINGS_FILE
-        try:
-            found = decode(RunSettings, path.read_bytes())
-        except OSError as error:
-            raise WrongUsage("there is no run to continue", str(self.path), "leave out --resume") from error
-        except MessageError as error:
-            raise WrongUsage(str(error), str(path), "start a new run in another --out") from error
+        if not path.is_file() or not self.checkpoint(0).is_file():
+            raise WrongUsage("there is no run to continue", self.place.where, "leave out --resume")
+        found = load_record_file(RunSettings, path, "start a new run in another --out")
         _refuse_change(found, settings, path)
-        _refuse_change(found.recipe, settings.recipe, path)
-        if self.rounds_done() > rounds:
+        if self.rounds_done() > settings.averaging.rounds:
             what = f"the run has {self.rounds_done()} rounds already"
-            raise WrongUsage(what, str(self.path), f"--rounds {self.rounds_done()} or more")
+            raise WrongUsage(what, self.place.where, f"--rounds {self.rounds_done()} or more")
 
-    def save_round(self, number: int, weights: Weights, velocity: Weights) -> None:
-        """Write a round's velocity, then its checkpoint, which says that the round is over."""
-        save_weights(velocity, self.velocity(number))
+    def fetch_progress(self) -> None:
+        """Copy what a remote run has so far: its rounds, and the updates of the one that is not over."""
+        self.place.fetch_all(self.path)
+        self.place.fetch_all(self.update(self.rounds_done() + 1, "any").parent)
+
+    def save_round(self, number: int, weights: Weights, state: State, entry: RoundEntry) -> None:
+        """Write the server's state, what is known of the round, then its checkpoint: the round is over."""
+        for name, kept in state.items():
+            save_weights(kept, self.state(name, number))
+            self.place.share(self.state(name, number))
+        self.save_record(self.entry(number), entry)
         save_weights(weights, self.checkpoint(number))
+        self.place.share(self.checkpoint(number))
 
-    def load_velocity(self, number: int) -> Weights | None:
-        """Read the velocity after round `number`; there is none before the first."""
-        return load_weights(self.velocity(number)) if number else None
+    def load_state(self, number: int, how: Averaging) -> State:
+        """Read what the server remembers after round `number`; before the first it is nothing."""
+        names = state_names(how) if number else ()
+        return {name: load_weights(self.state(name, number)) for name in names}
 
     def history(self) -> list[dict[str, float]]:
         """Return the figures of every round that is over, in order."""
         return [load_weights(self.checkpoint(number)).figures for number in range(1, self.rounds_done() + 1)]
 
-    def finish(self, name: str, weights: Weights, manifest: ShardManifest, now_s: float) -> RunRecord:
-        """Write model.keras, and then run.json, which says that the model is complete."""
-        model = self.path / MODEL_FILE
-        save_model(weights, model)
-        record = RunRecord(
-            name=name,
-            model=files.describe(model),
-            labels=manifest.labels,
-            preprocessing=manifest.preprocessing,
-            created=format_time(now_s),
-            accuracy=weights.figures["accuracy"],
-            history=tuple(self.history()),
-        )
-        files.write_bytes(self.path / RUN_FILE, encode(record))
-        return record
+    def entries(self) -> Sequence[RoundEntry]:
+        """Return what is known of every round that is over, in order.
+
+        Raises:
+            WrongUsage: a file is missing or damaged.
+        """
+        hint = "start a new run in another --out"
+        return [
+            load_record_file(RoundEntry, self.entry(number), hint)
+            for number in range(1, self.rounds_done() + 1)
+        ]
+
+    def save_run(self, record: RunRecord) -> None:
+        """Write run.json, which says that the model is complete."""
+        self.save_record(self.path / RUN_FILE, record)
+
+    def save_record(self, path: Path, record: Record) -> None:
+        """Write a document of the run."""
+        files.write_bytes(path, encode(record))
+        self.place.share(path)
+
+
+def load_record_file(kind: type[R], path: Path, hint: str, max_bytes: int | None = None) -> R:
+    """Read a document of a run.
+
+    Raises:
+        WrongUsage: it is missing, or not such a document.
+    """
+    try:
+        payload = path.read_bytes()
+        return decode(kind, payload) if max_bytes is None else decode(kind, payload, max_bytes)
+    except OSError as error:
+        raise WrongUsage(f"there is no {path.name}", str(path.parent), hint) from error
+    except MessageError as error:
+        raise WrongUsage(str(error), str(path), hint) from error
 
 
 def _refuse_change(found: Record, wanted: Record, path: Path) -> None:
     for entry in fields(wanted):  # type: ignore[arg-type]
         old, new = getattr(found, entry.name), getattr(wanted, entry.name)
-        if old != new and not isinstance(old, Record):
+        if isinstance(old, Record):
+            _refuse_change(old, new, path)
+        elif old != new and entry.name not in _MAY_CHANGE:
             what = f"the run was started with {entry.name} {old}, not {new}"
             raise WrongUsage(what, str(path), "give the same options and data, or another --out")

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,18 +17,35 @@ from contract.records import Integer, Items, Nested, Number, Record, Table, Text
 from host_cli import files
 from host_cli.errors import WrongUsage
 
-_META = "meta"
+META = "meta"
 _HINT = "make it again with `cloud-train fit`"
 _MAX_TENSORS = 2000
+
+# What a tensor is: learned, or the statistics that a BatchNorm layer keeps of what passes through it.
+WEIGHT = "weight"
+MOVING_MEAN = "moving_mean"
+MOVING_VARIANCE = "moving_variance"
+ROLES = (WEIGHT, MOVING_MEAN, MOVING_VARIANCE)
+
+# A model's own name, or MODULE:FUNC.
+MODEL = Text(max_length=128)
 
 
 @dataclass(frozen=True)
 class Architecture(Record):
-    """Which model the weights are for: enough to build it again without the file that trained it."""
+    """Which model the weights are for: enough to build it again without the file that trained it.
 
-    model: str = rule(Text(max_length=64))
+    Attributes:
+        model: one of `training.models.MODELS`, or MODULE:FUNC.
+        image_shape: height, width and channels of a picture.
+        classes: how many labels there are.
+        width: factor of the number of filters, for models that come in several; else 1.
+    """
+
+    model: str = rule(MODEL)
     image_shape: tuple[int, ...] = rule(Items(Integer(1, 4096), max_items=3, min_items=3))
     classes: int = rule(Integer(1, 2000))
+    width: float = rule(Number(0.01, 10.0), default=1.0)
 
 
 @dataclass(frozen=True)
@@ -41,6 +60,7 @@ class Weights:
         passes: how often every picture has been seen on the way here; it sets the learning rate of the next.
         tensors: float32 arrays in the order of Keras' `get_weights()`.
         figures: loss, seconds, accuracy ... of what made them.
+        roles: what each tensor is, one of ROLES; when none are given, every tensor is a `weight`.
     """
 
     architecture: Architecture
@@ -49,19 +69,19 @@ class Weights:
     passes: int
     tensors: tuple[Array, ...]
     figures: dict[str, float]
+    roles: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "roles", self.roles or (WEIGHT,) * len(self.tensors))
 
     def digest(self) -> str:
         """Return the SHA-256 over shapes and values of all tensors, 64 hex digits."""
-        found = hashlib.sha256()
-        for tensor in self.tensors:
-            found.update(json.dumps([str(tensor.dtype), *tensor.shape]).encode())
-            found.update(np.ascontiguousarray(tensor).tobytes())
-        return found.hexdigest()
+        return digest_of(self.tensors)
 
 
 @dataclass(frozen=True)
-class _Meta(Record):
-    """What stands beside the tensors in the file."""
+class Meta(Record):
+    """What stands beside the tensors in the file, as META; fields as in Weights."""
 
     architecture: Architecture = rule(Nested(Architecture))
     client: str = rule(Text(max_length=128))
@@ -70,6 +90,7 @@ class _Meta(Record):
     tensors: int = rule(Integer(0, _MAX_TENSORS))
     sha256: str = rule(Text(SHA256_PATTERN))
     figures: dict[str, float] = rule(Table(Number()), default={})
+    roles: tuple[str, ...] = rule(Items(Text(choices=ROLES), max_items=_MAX_TENSORS), default=())
 
 
 def save_weights(weights: Weights, path: Path) -> None:
@@ -77,7 +98,7 @@ def save_weights(weights: Weights, path: Path) -> None:
 
     The arrays are `meta` (UTF-8 JSON as uint8) and tensor-000, tensor-001 ... (float32).
     """
-    meta = _Meta(
+    meta = Meta(
         architecture=weights.architecture,
         client=weights.client,
         num_examples=weights.num_examples,
@@ -85,9 +106,10 @@ def save_weights(weights: Weights, path: Path) -> None:
         tensors=len(weights.tensors),
         sha256=weights.digest(),
         figures=weights.figures,
+        roles=weights.roles,
     )
-    arrays = {_name(index): tensor for index, tensor in enumerate(weights.tensors)}
-    arrays[_META] = np.frombuffer(encode(meta), np.uint8)
+    arrays = {tensor_name(index): tensor for index, tensor in enumerate(weights.tensors)}
+    arrays[META] = np.frombuffer(encode(meta), np.uint8)
     files.write_with(path, lambda temporary: np.savez(temporary, allow_pickle=False, **arrays))
 
 
@@ -99,17 +121,36 @@ def load_weights(path: Path) -> Weights:
     """
     arrays = read_arrays(path, _HINT)
     try:
-        meta = decode(_Meta, arrays[_META].tobytes())
-        tensors = tuple(arrays[_name(index)] for index in range(meta.tensors))
+        meta = decode(Meta, arrays[META].tobytes())
+        tensors = tuple(arrays[tensor_name(index)] for index in range(meta.tensors))
     except KeyError as error:
         raise WrongUsage(f"it is no weights file, there is no {error} in it", str(path), _HINT) from error
     except MessageError as error:
         raise WrongUsage(f"it is no weights file: {error}", str(path), _HINT) from error
-    found = Weights(meta.architecture, meta.client, meta.num_examples, meta.passes, tensors, meta.figures)
+    found = Weights(
+        meta.architecture, meta.client, meta.num_examples, meta.passes, tensors, meta.figures, meta.roles
+    )
+    if len(found.roles) != len(tensors):
+        raise WrongUsage(f"it has {len(tensors)} tensors but {len(found.roles)} roles", str(path), _HINT)
     if found.digest() != meta.sha256:
         raise WrongUsage("its tensors are not those that were written", str(path), _HINT)
     return found
 
 
-def _name(index: int) -> str:
+def digest_of(tensors: Iterable[Array]) -> str:
+    """Return the SHA-256 over shapes and values of tensors, 64 hex digits."""
+    found = hashlib.sha256()
+    for tensor in tensors:
+        found.update(kind_of_tensor(tensor.dtype, tensor.shape))
+        found.update(np.ascontiguousarray(tensor).data)
+    return found.hexdigest()
+
+
+def kind_of_tensor(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    """Return what a digest takes of a tensor before its values."""
+    return json.dumps([str(dtype), *shape]).encode()
+
+
+def tensor_name(index: int) -> str:
+    """Return the name of a tensor in the file."""
     return f"tensor-{index:03d}"

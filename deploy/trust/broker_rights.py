@@ -67,8 +67,9 @@ def _collect(topics: Topics) -> list[Right]:
 
 
 def _watch(topics: Topics) -> list[Right]:
-    """Read how the fleet is and what it predicts; a marker on a client's topic says when that is complete."""
+    """Read how the fleet is, what it predicts, how training goes; a marker says when that is complete."""
     fleet = [topics.model_desired(_ANY), topics.rollout(_ANY), topics.client(_ANY)]
+    fleet.append(topics.training(_ANY, _ANY))
     return _rights([], [*_told_by(topics, _ANY), *fleet])
 
 
@@ -76,6 +77,13 @@ def _ask(topics: Topics) -> list[Right]:
     """Ask for predictions, say what was right, and hear the answers."""
     answers = [topics.infer_response(_ANY), topics.client(_ANY) + "/#"]
     return _rights([topics.infer(_ANY), topics.feedback(_ANY)], [topics.status(_ANY), *answers])
+
+
+def _train(topics: Topics) -> list[Right]:
+    """Stream samples, learn from them, and say how well; it reaches no device."""
+    bus = [topics.data_info(_ANY), topics.data_part(_ANY, _ANY_NUMBER), topics.data_position(_ANY)]
+    both = [*bus, topics.training(_ANY, _ANY)]
+    return _rights(both, both)
 
 
 def _home(topics: Topics) -> list[Right]:
@@ -92,6 +100,7 @@ OPERATORS: dict[str, Callable[[Topics], list[Right]]] = {
     "watch": _watch,
     "ask": _ask,
     "home": _home,
+    "train": _train,
 }
 
 

@@ -1,18 +1,20 @@
 """The places under /v2: which model is served, whether it is ready, and what it answers to a tensor."""
 
-from typing import Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, Optional, Tuple
 
 from contract import __version__
-from contract.messages import Problem
-from edge_agent.errors import ModelError, RequestError
+from contract import inference_protocol as protocol
+from contract.errors import MessageError
+from contract.inference_protocol import HEADER_LENGTH
+from contract.messages import Prediction, Problem
+from edge_agent.errors import RequestError
 from edge_agent.events import ARRAY
 from edge_agent.inference.predictor import Serving
-from edge_agent.serving import inference_protocol as protocol
 from edge_agent.serving.answers import Answer, answer_json, answer_protocol_problem
 from edge_agent.serving.asking import Asker
 from edge_agent.serving.routes import Request
 
-HEADER_LENGTH = "Inference-Header-Content-Length"
+PLATFORM = "tensorflow_lite"
 _CHANGED = Problem("busy", "another model took over meanwhile", "ask again")
 
 
@@ -67,7 +69,8 @@ class ProtocolEndpoints:
         except RequestError as error:
             return answer_protocol_problem(error.problem())
         ready = serving.ready
-        return answer_json(protocol.describe_model(serving.model.version, ready.inputs, ready.outputs))
+        version_ = serving.model.version
+        return answer_json(protocol.describe_model(version_, PLATFORM, ready.inputs, ready.outputs))
 
     def infer(self, request: Request, name: str, version: str = "") -> Answer:
         """POST /v2/models/NAME/infer."""
@@ -78,16 +81,19 @@ class ProtocolEndpoints:
             question = protocol.read_question(request.body, header_length, serving.ready.inputs, given)
         except RequestError as error:
             return answer_protocol_problem(error.problem())
+        except MessageError as error:
+            return answer_protocol_problem(Problem("bad_request", str(error)[:1000]))
         found = self._asker.ask(ARRAY, question.payload, model=lane, takes_raw=True)
         if isinstance(found.result, Problem):
             return answer_protocol_problem(found.result)
         if found.result.model != serving.model.version:
             # The question was checked against the other one.
             return answer_protocol_problem(_CHANGED)
+        model, told = found.result.model, _tell(found.result)
         try:
-            answer, json_bytes = protocol.write_answer(question, found.result, given, found.output)
-        except ModelError as error:
-            return answer_protocol_problem(error.problem())
+            answer, json_bytes = protocol.write_answer(question, model, given, found.output, told)
+        except MessageError as error:
+            return answer_protocol_problem(Problem("model_not_finite", str(error)[:1000]))
         if not question.is_binary:
             return Answer(200, {"Content-Type": "application/json"}, answer)
         headers = {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(json_bytes)}
@@ -114,3 +120,8 @@ class ProtocolEndpoints:
             for lane, each in servings.items()
         )
         raise RequestError("unknown_model", f"no model {asked!r} is served, only {served}")
+
+
+def _tell(prediction: Prediction) -> Dict[str, Any]:
+    """Return what the answer says beside its tensors."""
+    return {"label": prediction.label, "score": prediction.score, "backend": prediction.backend}

@@ -1,7 +1,7 @@
 """What the tests of `cloud_train` share: small pictures that can be learned, and weights made by hand."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,9 @@ import pytest
 from cloud_train.data.datasets import Dataset
 from cloud_train.data.samples import Samples
 from cloud_train.data.shards import write_shards
+from cloud_train.data.splitters import Deal
 from cloud_train.training.weights import Architecture, Weights
+from tests.fakes.object_store import ObjectStore
 
 SIDE = 8
 CLASSES = 4
@@ -51,7 +53,7 @@ def shard_folder(tmp_path: Path) -> Path:
     """A folder as `cloud-train split` leaves it: two shards of unequal size."""
     labels = tuple(f"quarter {number}" for number in range(CLASSES))
     write_shards(
-        Dataset(make_samples(161), make_samples(40, seed=9), labels), "quarters", 2, 0, tmp_path / "data"
+        Dataset(make_samples(161), make_samples(40, seed=9), labels), "quarters", Deal(2), tmp_path / "data"
     )
     return tmp_path / "data"
 
@@ -65,3 +67,24 @@ def truncate() -> Callable[[Path], Path]:
         return path
 
     return cut
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[ObjectStore]:
+    """An S3 server on loopback, shared by all tests."""
+    server = ObjectStore()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def object_store(s3_server: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
+    """The S3 server with one empty bucket; this process finds it by its environment."""
+    from s3fs import S3FileSystem
+
+    s3_server.empty()
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    S3FileSystem.clear_instance_cache()  # it remembers the address of the first one
+    yield s3_server
+    S3FileSystem.clear_instance_cache()

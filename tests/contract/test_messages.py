@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from contract import artifacts, envelope, learning, manifest, messages, rollout, telemetry, trust
+from contract import artifacts, envelope, learning, manifest, messages, rollout, telemetry, training, trust
 from contract.codec import decode, encode
 from contract.errors import ManifestError, MessageError
 from contract.records import build_schema
@@ -38,9 +38,14 @@ KINDS = {
     "rollout_progress": rollout.RolloutProgress,
     "command": trust.Command,
     "command_answer": messages.CommandAnswer,
+    "data_info": training.DataInfo,
+    "data_part": training.DataPart,
+    "data_position": training.DataPosition,
+    "training_report": training.TrainingReport,
     "envelope": envelope.Envelope,
     "preprocessing": artifacts.Preprocessing,
     "run_record": artifacts.RunRecord,
+    "run_record_lineage": artifacts.RunRecord,
     "bundle_manifest": artifacts.BundleManifest,
     "bundle_manifest_recipe": artifacts.BundleManifest,
 }
@@ -84,6 +89,24 @@ def test_a_request_has_one_picture() -> None:
     for pictures in ({}, {"image_b64": b"x", "array": (1,)}):
         with pytest.raises(MessageError, match="either"):
             messages.InferRequest(transaction="", **pictures)
+
+
+def test_the_parts_of_a_stream_follow_from_its_samples() -> None:
+    """A publisher that contradicts itself is refused; the last part of a pass may be short."""
+    payload = json.loads((GOLDEN / "data_info.v1.json").read_bytes())
+    info = decode(training.DataInfo, json.dumps(payload).encode())
+    counts = [info.samples_of(number) for number in range(training.FIRST_PART, info.parts + 1)]
+    assert counts == [4, 1, 4, 4, 2, 4, 4, 2]
+    for changed in ({"parts": 9}, {"test_parts": 1}, {"samples": 9000}):
+        with pytest.raises(MessageError, match="do not follow"):
+            decode(training.DataInfo, json.dumps({**payload, **changed}).encode())
+
+
+def test_a_full_part_fits_into_a_payload() -> None:
+    """The largest pictures and the most labels that DataPart allows stay below the limit of all."""
+    labels = (artifacts.MAX_CLASSES - 1,) * training.MAX_PART_SAMPLES
+    part = training.DataPart("ab" * 32, 2**53 - 1, labels, bytes(training.MAX_PART_BYTES))
+    assert decode(training.DataPart, encode(part)) == part
 
 
 def test_a_bundle_has_a_fallback_exactly_when_it_is_compiled() -> None:

@@ -17,6 +17,10 @@ def test_topics_are_spelled_as_documented() -> None:
     assert TOPICS.channel_desired("stable") == "coral/_channel/stable/desired"
     assert TOPICS.blob_index(BLOB) == f"coral/_blob/{BLOB}/index"
     assert TOPICS.blob_chunk(BLOB, 12) == f"coral/_blob/{BLOB}/12"
+    assert TOPICS.data_info("fashion-mnist") == "coral/_data/fashion-mnist/info"
+    assert TOPICS.data_part("fashion-mnist", 12) == "coral/_data/fashion-mnist/12"
+    assert TOPICS.data_position("fashion-mnist") == "coral/_data/fashion-mnist/position"
+    assert TOPICS.training("first", "cnn3") == "coral/_train/first/cnn3"
     assert TOPICS.every_device("prediction/#") == "coral/+/prediction/#"
     assert Topics("plant/hall-1").infer("a") == "plant/hall-1/a/infer"
 

@@ -15,7 +15,7 @@ from tests.deploy.secured import OBSERVER, Client, issue, run_secured
 NOW_S = 1_800_000_000.0
 OWN, OTHER = "reef-1", "reef-2"
 BLOB = "0123456789abcdef" * 2
-CLOUD = ("deploy", "collect", "watch", "ask", "home")
+CLOUD = ("deploy", "collect", "watch", "ask", "home", "train")
 TELLS = "own deploy collect watch home"
 
 # Topic: who writes it, who reads it. `own` is the device that the topic belongs to, `all` is everybody.
@@ -49,7 +49,11 @@ TABLE = {
     "coral/_trust/root/2": ("deploy", "all"),
     "coral/_trust/timestamp": ("deploy", "all"),
     "coral/_rollout/01jd8z": ("deploy", "deploy watch"),
-    "coral/_train/run/trainer": ("", "deploy"),
+    "coral/_data/digits/info": ("train", "deploy train"),
+    "coral/_data/digits/12": ("train", "deploy train"),
+    "coral/_data/digits/position": ("train", "deploy train"),
+    "coral/_train/first/fast": ("train", "deploy watch train"),
+    "coral/_train/first/fast/more": ("", "deploy"),
     "coral": ("", "deploy"),
     "other/tree": ("", ""),
 }
@@ -57,6 +61,7 @@ TABLE = {
 SHOWN = {"DEV": "<dev>", "camera": "<source>", "model/shadow": "model/<name>", "anna/7": "<name>/..."}
 SHOWN |= {"anna": "<name>", "stable": "<channel>", BLOB: "<id>", "<id>/0": "<id>/<n>"}
 SHOWN |= {"root/2": "root/<n>", "01jd8z": "<id>"}
+SHOWN |= {"digits/12": "<dataset>/<n>", "digits": "<dataset>", "first/fast": "<run>/<model>"}
 EVERYBODY_READS = "coral/_trust/timestamp"
 
 

@@ -9,12 +9,13 @@ import pytest
 
 from contract import __version__
 from contract.artifacts import TensorSpec
+from contract.inference_protocol import HEADER_LENGTH
 from contract.messages import ModelVersion, Problem
 from edge_agent.events import WorkerReady
 from edge_agent.inference.predictor import Serving
 from edge_agent.inference.runnable_model import RunnableModel
 from edge_agent.serving.asking import Found
-from edge_agent.serving.protocol_endpoints import HEADER_LENGTH, ProtocolEndpoints
+from edge_agent.serving.protocol_endpoints import ProtocolEndpoints
 from edge_agent.serving.routes import Request
 from tests.edge_agent.running_agent import configure, run_agent
 from tests.edge_agent.test_server import PREDICTION

@@ -18,6 +18,7 @@ from host_mqtt.link import Link, Session
 from host_mqtt.roll_call import remembered
 from tests.deploy.rollout_helpers import LossyBroker
 from tests.fakes.mosquitto import Mosquitto
+from tests.fakes.waiting import wait_for
 
 
 def serve_once(*answers: bytes) -> tuple[Address, threading.Thread]:
@@ -55,6 +56,32 @@ def test_small_packets_are_sent_at_once(link, topics):
         link.publish(topics.client("me"), b"x")
         link.flush()
     assert time.monotonic() - started < 2
+
+
+def test_what_is_unsubscribed_does_not_arrive(link, topics):
+    """Neither now nor after a reconnection; the other subscriptions stay."""
+    left, kept = topics.client("left"), topics.client("kept")
+    link.subscribe([left, kept])
+    link.unsubscribe([left])
+    link.publish(left, b"left")
+    link.publish(kept, b"kept")
+    assert link.receive(5).payload == b"kept"
+    before = link.connections
+    link._client.socket().shutdown(socket.SHUT_RDWR)
+    wait_for("the link is back", lambda: link.connections > before)
+    link.subscribe([topics.client("marker")])
+    link.publish(left, b"left")
+    link.publish(kept, b"kept")
+    assert link.receive(5).payload == b"kept" and link.receive(0) is None
+
+
+def test_a_subscription_that_meets_a_dead_line_is_made_after_the_reconnection(link, topics):
+    """It is confirmed then, and what is published arrives."""
+    topic = topics.client("me")
+    link._client.socket().shutdown(socket.SHUT_RDWR)
+    link.subscribe([topic])
+    link.publish(topic, b"hello")
+    assert link.receive(5).payload == b"hello"
 
 
 def test_nobody_there_is_told_at_once():

@@ -37,6 +37,8 @@ def test_every_topic_is_documented() -> None:
     built += [topics.command("dev"), topics.command_response("dev"), topics.trust_timestamp()]
     built += [topics.client("name"), topics.channel_desired("channel")]
     built += [topics.blob_index(blob), topics.blob_chunk(blob, 7)]
+    built += [topics.data_info("dataset"), topics.data_position("dataset"), topics.data_part("dataset", 7)]
+    built += [topics.training("run", "model")]
     for topic in built:
         shown = (
             topic.replace("/dev/", "/<dev>/")
@@ -47,6 +49,9 @@ def test_every_topic_is_documented() -> None:
         shown = (
             shown.replace("/source", "/<source>")
             .replace("/name", "/<name>")
+            .replace("/dataset/7", "/dataset/<n>")
+            .replace("/dataset/", "/<dataset>/")
+            .replace("/run/model", "/<run>/<model>")
             .replace("/channel/", "/<channel>/")
         )
         assert f"`{shown}`" in page, shown

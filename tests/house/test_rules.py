@@ -21,10 +21,27 @@ HOMES = {
     ("edge_agent", "ai_edge_litert"): {"interpreter"},
     ("edge_agent", "tensorflow"): {"interpreter"},
     ("edge_agent", "sqlite3"): {"outbox", "outbox_table"},
+    ("cloud_train", "PIL"): {"pictures"},
+    ("cloud_train", "h5py"): {"pretrained"},
+    ("cloud_train", "fsspec"): {"store"},
+    ("cloud_train", "kfp"): {"kubeflow"},
+    ("cloud_train", "fastapi"): {"app"},
+    ("cloud_train", "starlette"): {"app"},
+    ("cloud_train", "uvicorn"): {"server"},
+    ("cloud_train", "h11"): {"server"},
+    ("cloud_train", "prometheus_client"): {"metrics"},
+    ("cloud_train", "wordcloud"): {"word_cloud"},
+    ("cloud_train", "kubernetes"): {
+        "kubernetes_api",
+        "definition",
+        "run_commands",
+    },  # the word of [runner] kind
+    ("cloud_train", "urllib3"): {"kubernetes_api"},
     ("host_mqtt", "paho"): {"link"},
     ("deploy", "nacl"): {"signing"},
     ("deploy", "iotcore"): {"embedded_broker"},
     ("deploy", "sqlalchemy"): {"results"},
+    ("cloud_train", "sqlalchemy"): {"catalogue"},
 }
 
 

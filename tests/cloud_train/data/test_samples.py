@@ -1,5 +1,8 @@
 """Samples: every kind of bad shard is refused with its reason."""
 
+import struct
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -39,6 +42,44 @@ def test_samples_come_back_as_they_were(tmp_path):
     np.testing.assert_array_equal(found.x, make_samples(8).x)
     np.testing.assert_array_equal(found.y, make_samples(8).y)
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+
+
+def test_a_shard_is_what_numpy_writes(tmp_path, monkeypatch):
+    """Byte for byte, whatever the blocks; so shards of earlier versions have the hashes they had."""
+    monkeypatch.setattr("cloud_train.data.samples.BLOCK_BYTES", 200)
+    samples = make_samples(50)
+    places = np.array([4, 49, 0, 7])
+    save_samples(samples, tmp_path / "a.npz", places)
+    np.savez(tmp_path / "b.npz", x=samples.x[places], y=samples.y[places])
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+
+
+def test_a_large_shard_stays_in_its_file(tmp_path):
+    """Its pictures are read when they are needed, and cannot be changed."""
+    save_samples(make_samples(20_000), tmp_path / "shard.npz")
+    found = load_samples(tmp_path / "shard.npz")
+    assert isinstance(found.x, np.memmap) and not found.x.flags.writeable
+    np.testing.assert_array_equal(found.x, make_samples(20_000).x)
+
+
+def test_a_flipped_bit_is_found(tmp_path):
+    """By the checksum, though the pictures stay in the file."""
+    save_samples(make_samples(20_000), tmp_path / "shard.npz")
+    data = bytearray((tmp_path / "shard.npz").read_bytes())
+    data[len(data) // 2] ^= 1
+    (tmp_path / "shard.npz").write_bytes(data)
+    with pytest.raises(WrongUsage, match="cut short"):
+        load_samples(tmp_path / "shard.npz")
+
+
+@pytest.mark.parametrize("header", [b"{'descr': (", b"{'descr': 7}", b"(((((", b"{1: 2}", b"\0", b"[]"])
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_header_that_is_nonsense_is_refused(tmp_path, header, compression):
+    """numpy's reader says it in many ways, one of them the tokenizer's."""
+    with zipfile.ZipFile(tmp_path / "shard.npz", "w", compression) as archive:
+        archive.writestr("x.npy", b"\x93NUMPY\1\0" + struct.pack("<H", len(header)) + header)
+    with pytest.raises(WrongUsage, match=r"no \.npz file"):
+        load_samples(tmp_path / "shard.npz")
 
 
 def test_a_shard_cut_short_is_refused(tmp_path, truncate):

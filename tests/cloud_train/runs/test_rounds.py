@@ -1,80 +1,229 @@
-"""The story of a run with real trainer processes: rounds, references, resuming, failing without a trace."""
+"""The story of a run: rounds, who is left out, quorum, killed and continued; and once with real trainers."""
 
+import itertools
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cloud_train import cli
-from cloud_train.averaging.fedavg import advance, average
-from cloud_train.runners import local as runner_local
-from cloud_train.training.weights import load_weights
+from cloud_train.averaging.rules import average
+from cloud_train.averaging.server import advance
+from cloud_train.averaging.settings import Averaging
+from cloud_train.averaging.updates import open_update
+from cloud_train.runs import rounds as story
+from cloud_train.training.weights import load_weights, save_weights
 from contract.artifacts import RunRecord
 from contract.codec import decode
 from host_cli import files
+from host_cli.errors import Failed, WrongUsage
+from tests.cloud_train.runs.stand_ins import Trainers, plan_of, without_tensorflow
+
+ROOT = Path(__file__).parents[3]
 
 
-def run(capsys, data, out, *options):
-    """Run `cloud-train run --json`; return its exit code and what it printed."""
-    arguments = ["run", "--data", str(data), "--out", str(out), "--name", "quarters", "--json", *options]
-    code = cli.main(arguments)
-    return code, json.loads(capsys.readouterr().out)
+@pytest.fixture
+def quick(monkeypatch):
+    """Runs without TensorFlow."""
+    without_tensorflow(monkeypatch)
 
 
-def test_a_run_trains_averages_and_can_be_continued(shard_folder, tmp_path, capsys):
-    """Two rounds with references, then one more round that trains nothing again."""
+def record_of(out):
+    return decode(RunRecord, (out / "run.json").read_bytes())
+
+
+def digests(out):
+    return [load_weights(path).digest() for path in sorted(out.glob("round-*.npz"))]
+
+
+def test_a_run_with_real_trainers_can_be_verified(shard_folder, tmp_path, capsys):
+    """One round: its weights follow from the updates, run.json fits the model, and the chain holds."""
     out = tmp_path / "run"
-    code, result = run(capsys, shard_folder, out, "--rounds", "2", "--alone", "--central")
-    assert code == 0
-    assert [one["round"] for one in result["rounds"]] == [1, 2]
-    assert result["shards"][0]["shard"] == "shard-0" and result["shards"][0]["examples"] == 81
-    assert all(0 <= one["accuracy"] <= 1 for one in [*result["shards"], result["central"]])
+    command = ["run", "--data", str(shard_folder), "--out", str(out), "--name", "quarters", "--json"]
+    assert cli.main([*command, "--rounds", "1"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert [one["round"] for one in result["rounds"]] == [1] and result["rounds"][0]["left_out"] == []
+    assert result["shards"][0] == {"shard": "shard-0", "examples": 81, "accuracy": None}
     _assert_round_follows_from_updates(out)
-    _assert_run_record_fits(out, rounds=2)
+    _assert_run_record_fits(out, rounds=1)
+    assert cli.main(["verify", str(out), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"ok": True, "rounds": 1, "updates": 2, "wrong": []}
 
-    old = {path: path.read_bytes() for path in out.glob("round-[012].npz")}
-    code, result = run(capsys, shard_folder, out, "--rounds", "3", "--resume")
-    assert code == 0
+
+def test_a_run_is_compared_with_each_shard_alone_and_with_all_together(quick, shard_folder, tmp_path):
+    """As many passes for all of them, and a run that goes on trains only what is new."""
+    out, trainers = tmp_path / "run", Trainers()
+    result = story.run(replace(plan_of(shard_folder, out), alone=True, central=True), trainers)
+    assert trainers.trained[4:] == ["central", "alone-0", "alone-1"]
+    assert all(0 <= one["accuracy"] <= 1 for one in [*result["shards"], result["central"]])
+    passes = [load_weights(path).passes for path in (out / "references").iterdir()]
+    assert passes == [2, 2, 2]
+    longer = replace(plan_of(shard_folder, out, resume=True, rounds=3), alone=True, central=True)
+    again = Trainers()
+    result = story.run(longer, again)
+    assert again.trained == ["shard-0", "shard-1", "central", "alone-0", "alone-1"]
     assert [one["round"] for one in result["rounds"]] == [1, 2, 3]
-    assert {path: path.read_bytes() for path in old} == old
-    assert load_weights(out / "round-3.npz").passes == 3
     _assert_run_record_fits(out, rounds=3)
 
 
 def _assert_round_follows_from_updates(out):
     # Unequal shards, so a plain mean would show.
-    updates = [load_weights(out / "updates" / "round-1" / f"shard-{index}.npz") for index in (0, 1)]
-    assert [update.num_examples for update in updates] == [81, 80]
-    expected, _ = advance(load_weights(out / "round-0.npz"), average(updates), None, 0.5)
+    updates = [open_update(out / "updates" / "round-1" / f"shard-{index}.npz", "x") for index in (0, 1)]
+    assert [update.header.num_examples for update in updates] == [81, 80]
+    how = Averaging()
+    expected, _ = advance(load_weights(out / "round-0.npz"), average(updates, how), {}, how)
     assert load_weights(out / "round-1.npz").digest() == expected.digest()
 
 
 def _assert_run_record_fits(out, rounds):
-    record = decode(RunRecord, (out / "run.json").read_bytes())
+    record = record_of(out)
     assert record.model == files.describe(out / "model.keras")
     assert [figures["round"] for figures in record.history] == list(range(1, rounds + 1))
     assert record.accuracy == record.history[-1]["accuracy"]
     assert not list(out.glob(".*")), "temporary files are left"
 
 
-def test_a_trainer_that_fails_leaves_no_model(shard_folder, tmp_path, capsys, monkeypatch):
-    """The run ends with the trainer's name and reason; no checkpoint, no model, no run.json."""
-    out, bad = tmp_path / "run", tmp_path / "bad.npz"
-    np.savez(bad, x=np.full((9, 8, 8, 1), np.nan, np.float32), y=np.zeros(9, np.int64))
-    build = runner_local._command
+def test_run_json_tells_where_the_model_comes_from(quick, shard_folder, tmp_path):
+    """Data, program, settings, and the digest of every set of weights."""
+    story.run(plan_of(shard_folder, tmp_path / "run", rule="median"), Trainers())
+    lineage = record_of(tmp_path / "run").lineage
+    assert lineage.data.manifest_sha256 == files.sha256_of(shard_folder / "shards.json")
+    assert [entry.path for entry in lineage.data.shards] == ["shard-0.npz", "shard-1.npz"]
+    assert lineage.config["averaging"]["rule"] == "median" and lineage.config["recipe"]["batch_size"] == 16
+    assert len(lineage.code.sources_sha256) == 64 and lineage.code.version
+    chain = digests(tmp_path / "run")
+    assert [(entry.before, entry.after) for entry in lineage.rounds] == list(itertools.pairwise(chain))
+    update = lineage.rounds[1].updates[0]
+    path = tmp_path / "run" / "updates" / "round-2" / "shard-0.npz"
+    assert (update.client, update.num_examples) == ("shard-0", 81)
+    assert update.sha256 == load_weights(path).digest()
 
-    def give_bad_shard(job, recipe):  # as if the disk had changed it after it was verified
-        return build(replace(job, shards=(bad,)) if job.client == "shard-1" else job, recipe)
 
-    monkeypatch.setattr(runner_local, "_command", give_bad_shard)
-    code, result = run(capsys, shard_folder, out, "--rounds", "1")
-    assert code == 1
-    assert "trainer of shard-1 failed: x must be uint8" in result["error"]["message"]
-    assert "NaN" in result["error"]["message"]
+def not_a_number(update):
+    return replace(update, tensors=tuple(tensor * np.nan for tensor in update.tensors))
+
+
+def claims_more(update):
+    return replace(update, num_examples=10**6)
+
+
+SPOILED = [
+    (Trainers(fail={"shard-1": "killed by signal 9"}), "killed by signal 9"),
+    (Trainers(spoil={"shard-1": not_a_number}), "NaN"),
+    (Trainers(spoil={"shard-1": claims_more}), "1000000 examples, its shard has 80"),
+    (Trainers(spoil={"shard-1": lambda update: replace(update, client="shard-0")}), "is of shard-0"),
+]
+
+
+@pytest.mark.parametrize(("trainers", "reason"), SPOILED, ids=[reason for _, reason in SPOILED])
+def test_a_client_that_fails_is_left_out_and_named_everywhere(
+    trainers, reason, quick, shard_folder, tmp_path, capsys
+):
+    """On stderr, in the result, in run.json; the round is the average of the others."""
+    out = tmp_path / "run"
+    result = story.run(plan_of(shard_folder, out, rounds=1, momentum=0.0), trainers)
+    (left,) = result["rounds"][0]["left_out"]
+    assert left["client"] == "shard-1" and reason in left["reason"]
+    assert "round 1: shard-1 is left out: " in capsys.readouterr().err
+    entry = record_of(out).lineage.rounds[0].updates[1]
+    assert entry.client == "shard-1" and reason in entry.left_out
+    alone = load_weights(out / "updates" / "round-1" / "shard-0.npz")
+    assert load_weights(out / "round-1.npz").digest() == alone.digest()
+
+
+def test_too_few_updates_end_the_run_without_a_model(quick, shard_folder, tmp_path):
+    """A quorum of 2 of 2: the one that is missing is named; --resume trains it, and only it."""
+    out, trainers = tmp_path / "run", Trainers(fail={"shard-1": "out of memory"})
+    with pytest.raises(Failed, match="1 of 2 updates can be averaged, 2 are needed; shard-1: out of memory"):
+        story.run(plan_of(shard_folder, out, quorum=2), trainers)
     left = sorted(path.name for path in out.rglob("*") if path.is_file())
-    assert set(left) <= {"round-0.npz", "settings.json", "shard-0.npz"}
+    assert left == ["round-0.npz", "settings.json", "shard-0.npz"]
+    again = Trainers()
+    story.run(plan_of(shard_folder, out, resume=True, quorum=2), again)
+    assert again.trained == ["shard-1", "shard-0", "shard-1"]
+
+
+@pytest.mark.parametrize(
+    ("averaging", "said"),
+    [({"rule": "krum"}, "needs 5 updates, not 2"), ({"quorum": 3}, "never give 3 updates")],
+)
+def test_what_can_never_be_averaged_is_not_trained(averaging, said, quick, shard_folder, tmp_path):
+    """Krum, or a quorum, that needs more updates than there are shards."""
+    trainers = Trainers()
+    with pytest.raises(WrongUsage, match=said):
+        story.run(plan_of(shard_folder, tmp_path / "run", **averaging), trainers)
+    assert not trainers.trained and not (tmp_path / "run").exists()
+
+
+def test_the_round_timeout_reaches_the_runner(quick, shard_folder, tmp_path):
+    """In every round."""
+    trainers = Trainers()
+    story.run(plan_of(shard_folder, tmp_path / "run", round_timeout_s=7.5), trainers)
+    assert trainers.timeouts == [7.5, 7.5]
+
+
+# A round brings two updates, the server's state, its entry and its checkpoint to the disk, each with one sync
+# before it becomes visible and one after; before the first round there are the settings and round 0.
+POINTS = {"before any update": 3, "between updates": 8, "in the state": 11, "before the checkpoint": 13}
+POINTS |= {"after round 1": 15, "in the second state": 21, "in the model's record": 26}
+
+
+@pytest.mark.parametrize("server", ["momentum", "adam"])
+@pytest.mark.parametrize("point", POINTS)
+def test_a_run_that_was_killed_goes_on_to_the_same_bits(point, server, quick, shard_folder, tmp_path):
+    """SIGKILL in any phase of a round; what was trained is not trained again."""
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    arguments = [str(shard_folder), str(killed), str(POINTS[point]), server]
+    command = [sys.executable, "-m", "tests.cloud_train.runs.stand_ins", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=100)
+    assert done.returncode == -9, done.stderr
+    updates = len(list(killed.rglob("updates/*/[!.]*.npz")))
+    settled = (killed / "round-0.npz").is_file()
+    trainers = Trainers()
+    story.run(plan_of(shard_folder, killed, resume=settled, server=server), trainers)
+    assert len(trainers.trained) == 4 - updates
+    story.run(plan_of(shard_folder, whole, server=server), Trainers())
+    assert digests(killed) == digests(whole)
+    assert record_of(killed).lineage.rounds == record_of(whole).lineage.rounds
+
+
+def test_an_update_that_was_damaged_is_trained_again(quick, shard_folder, tmp_path, truncate):
+    """What lies in the folder of the round counts only when it is whole, and of that client and round."""
+    out, trainers = tmp_path / "run", Trainers(fail={"shard-1": "killed"})
+    with pytest.raises(Failed):
+        story.run(plan_of(shard_folder, out, quorum=2), trainers)
+    truncate(out / "updates" / "round-1" / "shard-0.npz")
+    again = Trainers()
+    story.run(plan_of(shard_folder, out, resume=True, rounds=1), again)
+    assert again.trained == ["shard-0", "shard-1"]
+
+
+@pytest.mark.parametrize("change", [{"passes": 9}, {"client": "shard-1"}, {"num_examples": 80}], ids=str)
+def test_an_update_of_another_round_or_client_is_trained_again(change, quick, shard_folder, tmp_path):
+    """It is whole, but not what this round asked for."""
+    out, trainers = tmp_path / "run", Trainers(fail={"shard-1": "killed"})
+    with pytest.raises(Failed):
+        story.run(plan_of(shard_folder, out, quorum=2), trainers)
+    path = out / "updates" / "round-1" / "shard-0.npz"
+    save_weights(replace(load_weights(path), **change), path)
+    again = Trainers()
+    story.run(plan_of(shard_folder, out, resume=True, rounds=1), again)
+    assert again.trained == ["shard-0", "shard-1"]
+
+
+def test_a_new_run_takes_no_update_that_lies_about(quick, shard_folder, tmp_path):
+    """It was trained from another start."""
+    out = tmp_path / "run"
+    with pytest.raises(Failed):
+        story.run(plan_of(shard_folder, out, quorum=2), Trainers(fail={"shard-1": "killed"}))
+    again = Trainers()
+    story.run(plan_of(shard_folder, out, rounds=1), again)
+    assert again.trained == ["shard-0", "shard-1"]
 
 
 def break_shard(folder):
@@ -98,7 +247,7 @@ def empty(folder):
 def test_bad_data_is_refused_before_anything_is_written(shard_folder, tmp_path, capsys, damage, reason):
     """Exit code 2, and no folder for the run."""
     damage(shard_folder)
-    code, result = run(capsys, shard_folder, tmp_path / "run")
-    assert (code, result["ok"]) == (2, False)
-    assert reason in result["error"]["message"]
+    command = ["run", "--data", str(shard_folder), "--out", str(tmp_path / "run"), "--json"]
+    assert cli.main(command) == 2
+    assert reason in json.loads(capsys.readouterr().out)["error"]["message"]
     assert not (tmp_path / "run").exists()

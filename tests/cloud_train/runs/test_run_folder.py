@@ -1,22 +1,33 @@
-"""The folder of a run: what may be started, what may be continued."""
+"""The folder of a run: what may be started, what may be continued; and one that lies in an object store."""
+
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from cloud_train.averaging.settings import Averaging
+from cloud_train.runs.place import Place
 from cloud_train.runs.run_folder import RunFolder, RunSettings
 from cloud_train.training.recipe import Recipe
+from contract.artifacts import RoundEntry
 from host_cli.errors import WrongUsage
 from tests.cloud_train.conftest import make_weights
 
-SETTINGS = RunSettings("quarters", "0" * 64, 0.5, Recipe())
+SETTINGS = RunSettings("quarters", "0" * 64, Recipe(), Averaging(rounds=11))
+ENTRY = RoundEntry(1, "0" * 64, "1" * 64, ())
+
+
+def folder_at(path):
+    return RunFolder(Place.here(path))
 
 
 @pytest.fixture
 def folder(tmp_path):
     """A run of ten rounds."""
-    found = RunFolder(tmp_path)
-    found.begin(SETTINGS)
+    found = folder_at(tmp_path)
+    found.begin(SETTINGS, make_weights())
     for number in (1, 2, 10):
-        found.save_round(number, make_weights(), make_weights())
+        found.save_round(number, make_weights(), {"velocity": make_weights()}, ENTRY)
     return found
 
 
@@ -28,37 +39,81 @@ def test_the_last_round_is_found_by_number(folder):
 def test_a_run_is_not_overwritten(folder):
     """Starting again takes --resume or another folder."""
     with pytest.raises(WrongUsage, match="a run of 10 rounds lies there"):
-        folder.begin(SETTINGS)
+        folder.begin(SETTINGS, make_weights())
 
 
 def test_a_run_that_broke_in_its_first_round_can_be_started_again(tmp_path):
     """There is nothing to lose in it."""
-    RunFolder(tmp_path).begin(SETTINGS)
-    RunFolder(tmp_path).begin(SETTINGS)
+    folder_at(tmp_path).begin(SETTINGS, make_weights())
+    folder_at(tmp_path).begin(SETTINGS, make_weights())
 
 
 @pytest.mark.parametrize(
     ("changed", "field"),
     [
-        (RunSettings("quarters", "1" * 64, 0.5, Recipe()), "data_sha256"),
-        (RunSettings("quarters", "0" * 64, 0.0, Recipe()), "momentum"),
-        (RunSettings("quarters", "0" * 64, 0.5, Recipe(learning_rate=1.0)), "learning_rate"),
+        ({"data_sha256": "1" * 64}, "data_sha256"),
+        ({"averaging": Averaging(rounds=11, momentum=0.0)}, "momentum"),
+        ({"averaging": Averaging(rounds=11, rule="median")}, "rule"),
+        ({"recipe": Recipe(learning_rate=1.0)}, "learning_rate"),
+        ({"pretrained_sha256": "2" * 64}, "pretrained_sha256"),
     ],
 )
 def test_a_run_goes_on_as_it_began(folder, changed, field):
     """Other data or hyperparameters in the middle of a run are refused by name."""
-    folder.resume(SETTINGS, rounds=11)
+    folder.resume(SETTINGS)
     with pytest.raises(WrongUsage, match=f"started with {field}"):
-        folder.resume(changed, rounds=11)
+        folder.resume(replace(SETTINGS, **changed))
+
+
+def test_patience_may_change_when_a_run_goes_on(folder):
+    """Quorum and timeout say nothing of what was trained before."""
+    how = Averaging(rounds=12, quorum=1.0, round_timeout_s=60.0)
+    folder.resume(replace(SETTINGS, averaging=how))
 
 
 def test_a_run_does_not_shrink(folder):
     """Ten rounds cannot become three."""
     with pytest.raises(WrongUsage, match="10 rounds already"):
-        folder.resume(SETTINGS, rounds=3)
+        folder.resume(replace(SETTINGS, averaging=Averaging(rounds=3)))
 
 
 def test_nothing_is_continued_where_no_run_is(tmp_path):
     """A mistyped folder does not start a new run."""
     with pytest.raises(WrongUsage, match="no run to continue"):
-        RunFolder(tmp_path / "typo").resume(SETTINGS, rounds=3)
+        folder_at(tmp_path / "typo").resume(SETTINGS)
+
+
+class Shelf:
+    """An object store that is a folder of this computer, where URLs lead."""
+
+    def __init__(self, root):
+        self.root = root
+
+    def at(self, where):
+        return self.root / where.removeprefix("s3://")
+
+    def put(self, path, where):
+        self.at(where).parent.mkdir(parents=True, exist_ok=True)
+        self.at(where).write_bytes(Path(path).read_bytes())
+
+    def fetch(self, where, folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / self.at(where).name).write_bytes(self.at(where).read_bytes())
+
+    def names(self, where):
+        return sorted(path.name for path in self.at(where).iterdir()) if self.at(where).is_dir() else []
+
+
+def test_a_run_in_an_object_store_goes_on_on_another_computer(tmp_path, monkeypatch):
+    """Every file is put as soon as it is complete; --resume fetches what is there."""
+    shelf = Shelf(tmp_path / "shelf")
+    for name in ("put", "fetch", "names"):
+        monkeypatch.setattr(f"cloud_train.store.{name}", getattr(shelf, name))
+    first = RunFolder(Place.of("s3://bucket/run", tmp_path / "first"))
+    first.begin(SETTINGS, make_weights())
+    first.save_round(1, make_weights(value=2.0), {"velocity": make_weights()}, ENTRY)
+    shelf.put(first.checkpoint(1), "s3://bucket/run/updates/round-2/shard-0.npz")
+    second = RunFolder(Place.of("s3://bucket/run", tmp_path / "second"))
+    second.resume(SETTINGS)
+    assert second.rounds_done() == 1 and second.update(2, "shard-0").is_file()
+    assert list(second.entries()) == [ENTRY] and set(second.load_state(1, Averaging())) == {"velocity"}

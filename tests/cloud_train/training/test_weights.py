@@ -1,5 +1,6 @@
 """Weights files: what is written is read, and nothing else is taken for one."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -53,4 +54,26 @@ def test_another_npz_is_no_weights_file(tmp_path):
     """A shard given in place of an update is told apart."""
     np.savez(tmp_path / "w.npz", x=np.zeros(3))
     with pytest.raises(WrongUsage, match="no weights file"):
+        load_weights(tmp_path / "w.npz")
+
+
+def test_roles_come_back_and_old_files_have_weights_only(tmp_path):
+    """A file that was written before roles existed reads as if all were learned."""
+    roles = ("moving_mean", "moving_variance")
+    save_weights(replace(make_weights(), roles=roles), tmp_path / "w.npz")
+    assert load_weights(tmp_path / "w.npz").roles == roles
+    with np.load(tmp_path / "w.npz") as archive:
+        arrays = dict(archive)
+    meta = json.loads(arrays["meta"].tobytes())
+    del meta["roles"], meta["architecture"]["width"]
+    arrays["meta"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
+    np.savez(tmp_path / "old.npz", **arrays)
+    old = load_weights(tmp_path / "old.npz")
+    assert (old.roles, old.architecture.width) == (("weight", "weight"), 1.0)
+
+
+def test_a_role_too_few_is_refused(tmp_path):
+    """Nobody may take a variance for a weight."""
+    save_weights(replace(make_weights(), roles=("weight",)), tmp_path / "w.npz")
+    with pytest.raises(WrongUsage, match="2 tensors but 1 roles"):
         load_weights(tmp_path / "w.npz")

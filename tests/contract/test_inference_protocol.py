@@ -1,4 +1,4 @@
-"""Promises of serving.inference_protocol: right tensors come through exactly, wrong ones are explained."""
+"""Promises of contract.inference_protocol: right tensors come through exactly, wrong ones are explained."""
 
 import json
 import struct
@@ -6,10 +6,12 @@ import struct
 import pytest
 
 from contract.artifacts import TensorSpec
-from edge_agent.errors import RequestError
-from edge_agent.serving.inference_protocol import MAX_JSON_BYTES, read_question, write_answer
-from tests.edge_agent.test_server import PREDICTION
+from contract.errors import MessageError
+from contract.inference_protocol import MAX_JSON_BYTES, describe_model, read_question, write_answer
+from contract.messages import ModelVersion
 
+MODEL = ModelVersion("fashion", "3", "ab" * 32)
+TOLD = {"label": "sneaker", "score": 0.97}
 TAKEN = TensorSpec("x", (1, 2, 3), "int8")
 GIVEN = TensorSpec("y", (1, 4), "uint8")
 VALUES = [1, -2, 3, -128, 127, 0]
@@ -50,7 +52,7 @@ def test_every_dtype_has_the_protocols_layout(dtype, datatype, data, layout):
     spec = TensorSpec("x", (1, 2), dtype)
     question = read_question(build(data, (1, 2), datatype), "", (spec,), (GIVEN,))
     assert question.payload == struct.pack(layout, *data)
-    body, _ = write_answer(question, PREDICTION, (spec,), question.payload)
+    body, _ = write_answer(question, MODEL, (spec,), question.payload, TOLD)
     assert json.loads(body)["outputs"] == [{"name": "x", "datatype": datatype, "shape": [1, 2], "data": data}]
 
 
@@ -81,7 +83,7 @@ def test_the_client_chooses_how_the_output_travels(more, is_binary):
     """What is said about the output goes before what is said about the request."""
     question = read_question(build(**more), "", (TAKEN,), (GIVEN,))
     assert question.is_binary is is_binary
-    body, json_bytes = write_answer(question, PREDICTION, (GIVEN,), b"\x01\x02\x03\xff")
+    body, json_bytes = write_answer(question, MODEL, (GIVEN,), b"\x01\x02\x03\xff", TOLD)
     (tensor,) = json.loads(body[:json_bytes])["outputs"]
     if is_binary:
         assert body[json_bytes:] == b"\x01\x02\x03\xff" and tensor["parameters"] == {"binary_data_size": 4}
@@ -92,9 +94,9 @@ def test_the_client_chooses_how_the_output_travels(more, is_binary):
 def test_the_id_comes_back():
     """A client tells its answers apart by it."""
     question = read_question(build(id="42"), "", (TAKEN,), (GIVEN,))
-    answer = json.loads(write_answer(question, PREDICTION, (GIVEN,), bytes(4))[0])
+    answer = json.loads(write_answer(question, MODEL, (GIVEN,), bytes(4), TOLD)[0])
     assert (answer["id"], answer["model_name"], answer["model_version"]) == ("42", "fashion", "3")
-    assert answer["parameters"] == {"label": "sneaker", "score": 0.97, "backend": "cpu"}
+    assert answer["parameters"] == TOLD
 
 
 @pytest.mark.parametrize(
@@ -135,14 +137,14 @@ def test_the_id_comes_back():
 )
 def test_a_wrong_request_is_explained(body, said):
     """In one sentence, and never with a traceback."""
-    with pytest.raises(RequestError, match=said):
+    with pytest.raises(MessageError, match=said):
         read_question(body, "", (TAKEN,), (GIVEN,))
 
 
 @pytest.mark.parametrize("length", ["-1", "1e3", "abc", "\u0663", "9" * 30, "1000"])
 def test_a_wrong_header_length_is_explained(length):
     """It must be a number, and lie inside the body."""
-    with pytest.raises(RequestError, match="Inference-Header-Content-Length"):
+    with pytest.raises(MessageError, match="Inference-Header-Content-Length"):
         read_question(build_binary()[0], length, (TAKEN,), (GIVEN,))
 
 
@@ -153,12 +155,44 @@ def test_a_wrong_header_length_is_explained(length):
 def test_a_binary_tensor_has_exactly_the_models_size(payload, size):
     """What is said and what is sent must both be right."""
     body, length = build_binary(payload, size)
-    with pytest.raises(RequestError, match="6 bytes"):
+    with pytest.raises(MessageError, match="6 bytes"):
         read_question(body, length, (TAKEN,), (GIVEN,))
 
 
 def test_bytes_that_no_tensor_asks_for_are_refused():
     """They would be ignored silently."""
     head = build()
-    with pytest.raises(RequestError, match="follow the JSON"):
+    with pytest.raises(MessageError, match="follow the JSON"):
         read_question(head + b"abc", str(len(head)), (TAKEN,), (GIVEN,))
+
+
+def test_a_number_that_json_has_no_word_for_is_not_sent_as_text():
+    """NaN would be no JSON; the bytes have it."""
+    spec = TensorSpec("y", (1, 1), "float32")
+    question = read_question(build(), "", (TAKEN,), (spec,))
+    with pytest.raises(MessageError, match="NaN"):
+        write_answer(question, MODEL, (spec,), struct.pack("<f", float("nan")), TOLD)
+
+
+def test_a_model_that_takes_batches_answers_as_many_examples_as_it_got():
+    """The first size of what goes in and of what comes out is the number of examples."""
+    body = build(VALUES * 2, (2, 2, 3))
+    question = read_question(body, "", (TAKEN,), (GIVEN,), max_batch=2)
+    assert (question.batch, question.payload) == (2, PAYLOAD * 2)
+    answer = json.loads(write_answer(question, MODEL, (GIVEN,), bytes(range(8)), TOLD)[0])
+    assert answer["outputs"] == [{"name": "y", "datatype": "UINT8", "shape": [2, 4], "data": list(range(8))}]
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 3), (0, 2, 3), (), (2, 3)])
+def test_a_batch_has_a_limit(shape):
+    """None, too many, and pictures without the size that counts them are refused."""
+    with pytest.raises(MessageError, match=r"number of examples, 1 to 2|must have the shape"):
+        read_question(build(VALUES, shape), "", (TAKEN,), (GIVEN,), max_batch=2)
+
+
+def test_metadata_say_which_size_the_client_chooses():
+    """-1 stands for any; a board's sizes are fixed."""
+    fixed = describe_model(MODEL, "tensorflow_lite", (TAKEN,), (GIVEN,))
+    open_ = describe_model(MODEL, "keras", (TAKEN,), (GIVEN,), takes_batches=True)
+    assert [tensor["shape"] for tensor in (*fixed["inputs"], *fixed["outputs"])] == [[1, 2, 3], [1, 4]]
+    assert [tensor["shape"] for tensor in (*open_["inputs"], *open_["outputs"])] == [[-1, 2, 3], [-1, 4]]

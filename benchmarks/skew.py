@@ -1,0 +1,57 @@
+"""What shards that differ cost: accuracy by round, for each way of dealing out and each kind of server.
+
+`python -m benchmarks.skew [PICTURES [ROUNDS [SHARDS [SEED]]]]`; Fashion-MNIST, cnn3. It claims nothing:
+docs/averaging.md has the table that it printed.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.timing import PYTHON, describe_machine
+
+DEFAULTS = (12_000, 5, 4, 0)
+DEALS = {
+    "iid": (),
+    "dirichlet 0.5": ("--strategy", "dirichlet", "--alpha", "0.5"),
+    "label-skew, 3 labels": ("--strategy", "label-skew", "--classes-per-shard", "3"),
+}
+SERVERS = {
+    "FedAvg": ("--momentum", "0"),
+    "momentum 0.5": ("--momentum", "0.5"),
+    "FedProx 0.01": ("--momentum", "0", "--proximal", "0.01"),
+    "FedProx 0.01, momentum": ("--momentum", "0.5", "--proximal", "0.01"),
+    "FedAdam 0.01": ("--server", "adam", "--server-rate", "0.01"),
+}
+
+
+def main(pictures: int, rounds: int, shards: int, seed: int) -> None:
+    """Train every combination, and print a Markdown table."""
+    print(f"{pictures:,} pictures, {shards} shards, {rounds} rounds, seed {seed} ({describe_machine()})\n")
+    print("| shards | server | accuracy of each round |\n|---|---|---|", flush=True)
+    for deal, dealing in DEALS.items():
+        with tempfile.TemporaryDirectory() as name:
+            data = Path(name, "data")
+            size = ("--shards", shards, "--limit", pictures, "--seed", seed)
+            cloud_train("split", "--dataset", "fashion-mnist", *size, *dealing, "--out", data)
+            for index, (server, options) in enumerate(SERVERS.items()):
+                out = Path(name, f"run-{index}")
+                common = ("--data", data, "--out", out, "--rounds", rounds, "--seed", seed)
+                found = cloud_train("run", *common, *options)
+                shown = " ".join(f"{one['accuracy']:.4f}" for one in found["rounds"])
+                print(f"| {deal} | {server} | {shown} |", flush=True)
+
+
+def cloud_train(*arguments: object) -> dict:
+    """Run `cloud-train ... --json` and return what it printed."""
+    command = [PYTHON, "-m", "cloud_train", *map(str, arguments), "--json"]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=dict(os.environ))
+    return json.loads(done.stdout)
+
+
+if __name__ == "__main__":
+    given = [int(argument) for argument in sys.argv[1:]]
+    main(*(given + list(DEFAULTS)[len(given) :]))

@@ -1,0 +1,109 @@
+"""The folder of one model that follows a stream: its checkpoint, and what is left when the stream is over."""
+
+import fcntl
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from cloud_train.bus.choices import BEST
+from cloud_train.bus.online import Learner, Position
+from cloud_train.data.samples import Samples, save_samples
+from cloud_train.training.models import save_model
+from contract.artifacts import MAX_RUN_BYTES, RUN_FILE, Preprocessing, RunRecord
+from contract.codec import decode, encode
+from contract.errors import MessageError
+from contract.records import change
+from contract.stamps import format_time
+from contract.training import DataInfo
+from host_cli import files
+from host_cli.errors import WrongUsage
+
+CHECKPOINT_FILE = "checkpoint.npz"
+MODEL_FILE = "model.keras"
+TEST_FILE = "test.npz"
+LOCK_FILE = ".lock"
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """Where the files of one model lie."""
+
+    path: Path
+
+    @property
+    def checkpoint(self) -> Path:
+        """Weights, optimizer and position, as `Learner.save` writes them."""
+        return self.path / CHECKPOINT_FILE
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Let no other process work in this folder while the block runs.
+
+        Raises:
+            WrongUsage: one does.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / LOCK_FILE).open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                what = "another process trains this model"
+                raise WrongUsage(what, str(self.path), "wait for it, or give another --out") from error
+            yield
+
+    @property
+    def model(self) -> Path:
+        """The trained model."""
+        return self.path / MODEL_FILE
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the model is complete."""
+        return (self.path / RUN_FILE).is_file()
+
+    def record(self) -> RunRecord:
+        """Read what `finish` wrote of the model.
+
+        Raises:
+            WrongUsage: it is damaged.
+        """
+        path = self.path / RUN_FILE
+        try:
+            return decode(RunRecord, path.read_bytes(), MAX_RUN_BYTES)
+        except MessageError as error:
+            raise WrongUsage(str(error), str(path), "remove it, or give another --out") from error
+
+    def finish(self, learner: Learner, position: Position, info: DataInfo, test: Samples) -> None:
+        """Write test.npz, model.keras and then run.json, which says that the model is complete."""
+        save_samples(test, self.path / TEST_FILE)
+        save_model(learner.weights(position, info.passes), self.model)
+        record = RunRecord(
+            name=info.dataset,
+            model=files.describe(self.model),
+            labels=info.labels,
+            preprocessing=_prepared(info.preprocessing, learner),
+            created=format_time(time.time()),
+            accuracy=position.history[-1]["accuracy"],
+            history=position.history,
+        )
+        files.write_bytes(self.path / RUN_FILE, encode(record))
+
+
+def choose_best(out: Path) -> Path:
+    """Copy the most accurate of the finished models in `out` to `best`, and return its model there."""
+    found = sorted(path.parent for path in out.glob(f"*/{RUN_FILE}") if path.parent.name != BEST)
+    best = max(found, key=lambda folder: ModelFolder(folder).record().accuracy or 0.0)
+    to = out / BEST
+    # run.json says that a model is complete, so it goes first and comes last.
+    (to / RUN_FILE).unlink(missing_ok=True)
+    for name in (TEST_FILE, MODEL_FILE, RUN_FILE):
+        files.write_with(to / name, partial(shutil.copyfile, best / name))
+    return to / MODEL_FILE
+
+
+def _prepared(preprocessing: Preprocessing, learner: Learner) -> Preprocessing:
+    return change(preprocessing, scale=learner.scale, offset=learner.offset)

@@ -1,0 +1,43 @@
+"""`cloud-train work`: a trainer that knows nothing but its number, as a pod of an Indexed Job."""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from contract.errors import MessageError
+from host_cli.errors import WrongUsage
+
+# Kubernetes tells a pod of an Indexed Job its number so.
+INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
+
+
+def work(
+    jobs: Annotated[str, typer.Option(help="Path or URL of the jobs.json that a runner wrote.")],
+    index: Annotated[int, typer.Option(min=0, envvar=INDEX_VARIABLE, help="Which job of the list.")],
+) -> None:
+    """Do one job of a list: become the `cloud-train fit` that it describes."""
+    arguments = _arguments(jobs, index)
+    os.execv(sys.executable, [sys.executable, "-m", "cloud_train", *arguments])
+
+
+def _arguments(jobs: str, index: int) -> list[str]:
+    from cloud_train import store
+    from cloud_train.runners.jobs import MAX_LIST_BYTES, JobList, fit_arguments
+    from contract.codec import decode
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = store.fetch(jobs, Path(folder))
+        try:
+            with path.open("rb") as stream:
+                found = decode(JobList, stream.read(MAX_LIST_BYTES + 1), MAX_LIST_BYTES)
+        except FileNotFoundError as error:
+            raise WrongUsage("there is no such file", jobs, "--jobs as the runner printed it") from error
+        except MessageError as error:
+            raise WrongUsage(f"it is no list of jobs: {error}", jobs, "the jobs.json of a runner") from error
+    if index >= len(found.jobs):
+        raise WrongUsage(f"there are {len(found.jobs)} jobs, no number {index}", jobs, "--index from 0")
+    return fit_arguments(found.jobs[index], found.recipe)

@@ -1,0 +1,210 @@
+"""The story of `cloud-train verify`: every link from the shards to the model, recomputed or hashed again."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cloud_train.averaging.rules import TooFewUpdates, average
+from cloud_train.averaging.screening import inspect
+from cloud_train.averaging.server import State, advance
+from cloud_train.averaging.updates import BadUpdate, Update, open_update
+from cloud_train.data.shards import MANIFEST_FILE
+from cloud_train.runs.place import Place
+from cloud_train.runs.run_folder import (
+    MODEL_FILE,
+    UPDATES_FOLDER,
+    RunFolder,
+    RunSettings,
+    load_record_file,
+)
+from cloud_train.training.models import load_model
+from cloud_train.training.weights import Weights, digest_of, load_weights
+from contract.artifacts import MAX_RUN_BYTES, RUN_FILE, FileEntry, Lineage, RoundEntry, RunRecord, UpdateEntry
+from contract.errors import MessageError
+from contract.records import load_record
+from host_cli import files
+from host_cli.errors import WrongUsage
+from host_cli.progress import Advance, progress
+
+_HINT = "the --out of a `cloud-train run` that is over"
+
+
+@dataclass
+class Verified:
+    """What `verify` found.
+
+    Attributes:
+        rounds: how many there are.
+        updates: how many were averaged, over all rounds.
+        wrong: what does not match, by name, in the order of the chain; empty when everything does.
+    """
+
+    rounds: int
+    updates: int
+    wrong: list[str] = field(default_factory=list)
+
+
+def load_run(folder: RunFolder) -> RunRecord:
+    """Read a run's run.json, and copy the rest of a remote run.
+
+    Raises:
+        WrongUsage: there is no run.
+    """
+    folder.place.fetch_all(folder.path)
+    return load_record_file(RunRecord, folder.path / RUN_FILE, _HINT, MAX_RUN_BYTES)
+
+
+def lineage_of(record: RunRecord, folder: RunFolder) -> Lineage:
+    """Return what run.json says of the run's descent.
+
+    Raises:
+        WrongUsage: it is of a version that wrote nothing down.
+    """
+    if record.lineage is None:
+        raise WrongUsage("its run.json says nothing of its descent", folder.place.where, "make the run again")
+    return record.lineage
+
+
+def verify(folder: RunFolder, record: RunRecord, data: Place) -> Verified:
+    """Check every link of the chain; what is wrong with one does not hide what is wrong with the next.
+
+    Args:
+        folder: of the run.
+        record: its run.json.
+        data: where its shards are.
+
+    Raises:
+        WrongUsage: run.json has no lineage, or there are no shards where they should be.
+    """
+    lineage = lineage_of(record, folder)
+    found = Verified(len(lineage.rounds), sum(len(_averaged(entry)) for entry in lineage.rounds))
+    settings = _settings(lineage, folder)
+    _verify_data(lineage, settings, data, found)
+    last = _verify_rounds(folder, lineage, settings, found)
+    _verify_model(folder, record, last, found)
+    return found
+
+
+def _settings(lineage: Lineage, folder: RunFolder) -> RunSettings:
+    try:
+        return load_record(RunSettings, lineage.config, "lineage.config.")
+    except MessageError as error:
+        raise WrongUsage(str(error), str(folder.path / RUN_FILE), _HINT) from error
+
+
+def _verify_data(lineage: Lineage, settings: RunSettings, data: Place, found: Verified) -> None:
+    data.fetch_all(data.path)
+    manifest = data.path / MANIFEST_FILE
+    if not manifest.is_file():
+        raise WrongUsage("the shards are not there", data.where, "--data FOLDER, where they are now")
+    if settings.data_sha256 != lineage.data.manifest_sha256:
+        found.wrong.append("config: it is of another shard manifest than the data")
+    if files.sha256_of(manifest) != lineage.data.manifest_sha256:
+        found.wrong.append(f"{MANIFEST_FILE}: it is another shard manifest")
+    entries = (*lineage.data.shards, lineage.data.test)
+    with progress("hashing the data", sum(entry.size for entry in entries), "bytes") as done:
+        for entry in entries:
+            _verify_file(data.path / entry.path, entry, found)
+            done(entry.size)
+
+
+def _verify_file(path: Path, entry: FileEntry, found: Verified) -> None:
+    if not path.is_file():
+        found.wrong.append(f"{entry.path}: it is missing")
+    elif files.sha256_of(path) != entry.sha256:
+        found.wrong.append(f"{entry.path}: its content is not what the run had")
+
+
+def _verify_rounds(folder: RunFolder, lineage: Lineage, settings: RunSettings, found: Verified) -> str | None:
+    # Returns the digest of the last round's weights, as run.json says it.
+    state: State | None = {}
+    before = _checked_weights(folder, 0, lineage.rounds[0].before if lineage.rounds else None, found)
+    after = lineage.rounds[0].before if lineage.rounds else None
+    with progress("averaging again", found.updates, "updates") as done:
+        for number, entry in enumerate(lineage.rounds, 1):
+            if entry.round != number or entry.before != after:
+                found.wrong.append(f"round {number}: it does not start where the round before it ended")
+            state = _verify_round(folder, entry, before, state, settings, found, done)
+            before = _checked_weights(folder, number, entry.after, found)
+            after = entry.after
+    return after
+
+
+def _verify_round(
+    folder: RunFolder,
+    entry: RoundEntry,
+    before: Weights | None,
+    state: State | None,
+    settings: RunSettings,
+    found: Verified,
+    done: Advance,
+) -> State | None:
+    # Returns what the server remembers; None when that can no longer be known.
+    title = f"round {entry.round}"
+    folder.place.fetch_all(folder.path / UPDATES_FOLDER / f"round-{entry.round}")
+    updates: list[Update] = []
+    for part in _averaged(entry):
+        with _named(f"{title}, {part.client}", found):
+            update = open_update(folder.update(entry.round, part.client), part.client)
+            if inspect(update, None).sha256 != part.sha256:
+                raise BadUpdate(part.client, "its weights are not those that were averaged")
+            if (update.header.client, update.header.num_examples) != (part.client, part.num_examples):
+                raise BadUpdate(part.client, "it counts otherwise than when it was averaged")
+            updates.append(update)
+        done(1)
+    if len(updates) < len(_averaged(entry)) or before is None or state is None:
+        return None
+    weights, state = _recompute(updates, before, state, settings, title, found)
+    if weights is not None and weights.digest() != entry.after:
+        found.wrong.append(f"{title}: its updates give other weights")
+    return state
+
+
+def _recompute(
+    updates: list[Update],
+    before: Weights,
+    state: State,
+    settings: RunSettings,
+    title: str,
+    found: Verified,
+) -> tuple[Weights | None, State | None]:
+    with _named(title, found):
+        averaged = average(updates, settings.averaging)
+        return advance(before, averaged, state, settings.averaging)
+    return None, None
+
+
+def _checked_weights(folder: RunFolder, number: int, digest: str | None, found: Verified) -> Weights | None:
+    path = folder.checkpoint(number)
+    with _named(path.name, found):
+        weights = load_weights(path)
+        if weights.digest() == digest:
+            return weights
+        found.wrong.append(f"{path.name}: its weights are not those of the run")
+    return None
+
+
+def _verify_model(folder: RunFolder, record: RunRecord, digest: str | None, found: Verified) -> None:
+    path = folder.path / MODEL_FILE
+    _verify_file(path, record.model, found)
+    with _named(MODEL_FILE, found):
+        if digest_of(load_model(path).get_weights()) != digest:
+            found.wrong.append(f"{MODEL_FILE}: its weights are not those of the last round")
+
+
+def _averaged(entry: RoundEntry) -> list[UpdateEntry]:
+    return [update for update in entry.updates if update.left_out is None]
+
+
+@contextmanager
+def _named(title: str, found: Verified) -> Iterator[None]:
+    # A file that cannot be read is something that is wrong, with its name.
+    try:
+        yield
+    except BadUpdate as error:
+        found.wrong.append(f"{title}: {error.reason}")
+    except WrongUsage as error:
+        found.wrong.append(f"{title}: {error.what}")
+    except TooFewUpdates as error:
+        found.wrong.append(f"{title}: {error}")

@@ -1,0 +1,162 @@
+"""`cloud-train verify`: an honest run passes, and a change anywhere in the chain is named."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cloud_train import cli
+from cloud_train.runs import rounds as story
+from cloud_train.training.weights import load_weights, save_weights
+from tests.cloud_train.runs.stand_ins import Trainers, plan_of, without_tensorflow
+
+
+@pytest.fixture
+def finished(shard_folder, tmp_path, monkeypatch):
+    """A run of two rounds; one client was left out of it."""
+    without_tensorflow(monkeypatch)
+    out = tmp_path / "run"
+    story.run(plan_of(shard_folder, out), Trainers())
+    return out
+
+
+def verify(out, capsys, *options):
+    code = cli.main(["verify", str(out), "--json", *options])
+    return code, json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("averaging", [{}, {"server": "adam"}, {"rule": "median"}], ids=str)
+def test_an_honest_run_passes(averaging, shard_folder, tmp_path, monkeypatch, capsys):
+    """By every server and rule; who was left out has no part in it."""
+    without_tensorflow(monkeypatch)
+    trainers = Trainers(spoil={"shard-1": lambda one: replace(one, num_examples=-5)})
+    story.run(plan_of(shard_folder, tmp_path / "run", **averaging), trainers)
+    code, found = verify(tmp_path / "run", capsys)
+    assert (code, found) == (0, {"ok": True, "rounds": 2, "updates": 2, "wrong": []})
+
+
+def change_weights(path):
+    weights = load_weights(path)
+    save_weights(replace(weights, tensors=tuple(tensor + 1e-3 for tensor in weights.tensors)), path)
+
+
+def change_count(path):
+    weights = load_weights(path)
+    save_weights(replace(weights, num_examples=weights.num_examples + 1), path)
+
+
+def change_bytes(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+
+
+def change_text(old, new):
+    def change(path):
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+
+    return change
+
+
+def rewrite_all_counts(path):
+    # A careful forger: the entry in run.json follows the file.
+    change_count(path.parent / "updates" / "round-2" / "shard-0.npz")
+    record = json.loads(path.read_text())
+    record["lineage"]["rounds"][1]["updates"][0]["num_examples"] += 1
+    path.write_text(json.dumps(record))
+
+
+def break_the_chain(path):
+    record = json.loads(path.read_text())
+    record["lineage"]["rounds"][1]["before"] = "0" * 64
+    path.write_text(json.dumps(record))
+
+
+LINKS = {
+    "a shard": ("../data/shard-1.npz", change_bytes, "shard-1.npz: its content"),
+    "the test data": ("../data/test.npz", change_bytes, "test.npz: its content"),
+    "the manifest": (
+        "../data/shards.json",
+        change_text('"seed":0', '"seed":1'),
+        "shards.json: it is another",
+    ),
+    "the start": ("round-0.npz", change_weights, "round-0.npz: its weights"),
+    "an update": ("updates/round-1/shard-1.npz", change_weights, "round 1, shard-1: its weights"),
+    "a damaged update": ("updates/round-2/shard-0.npz", change_bytes, "round 2, shard-0: "),
+    "a count": ("updates/round-1/shard-1.npz", change_count, "round 1, shard-1: it counts otherwise"),
+    "a count and its entry": ("run.json", rewrite_all_counts, "round 2: its updates give other weights"),
+    "a checkpoint": ("round-1.npz", change_weights, "round-1.npz: its weights"),
+    "the last checkpoint": ("round-2.npz", change_weights, "round-2.npz: its weights"),
+    "the order of rounds": ("run.json", break_the_chain, "round 2: it does not start where"),
+    "the rule": ("run.json", change_text('"rule":"fedavg"', '"rule":"median"'), "give other weights"),
+    "the server": ("run.json", change_text('"momentum":0.5', '"momentum":0.4'), "give other weights"),
+    "the model": ("model.keras", change_bytes, "model.keras: its content"),
+}
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_a_change_anywhere_in_the_chain_is_named(link, finished, capsys):
+    """Exit code 4, and what does not match, by name."""
+    place, change, named = LINKS[link]
+    change(finished / place)
+    code, found = verify(finished, capsys)
+    assert (code, found["ok"]) == (4, False)
+    assert any(named in wrong for wrong in found["wrong"]), found["wrong"]
+    assert found["error"]["code"] == "gate_not_met"
+
+
+def test_a_model_that_is_not_of_the_last_round_is_named(finished, capsys):
+    """Even when run.json has the hash of the file that was put in its place."""
+    shutil.copy(finished / "round-1.npz", finished / "model.keras")
+    record = json.loads((finished / "run.json").read_text())
+    from host_cli import files
+
+    record["model"]["sha256"] = files.sha256_of(finished / "model.keras")
+    (finished / "run.json").write_text(json.dumps(record))
+    code, found = verify(finished, capsys)
+    assert (code, found["wrong"]) == (4, ["model.keras: its weights are not those of the last round"])
+
+
+@pytest.mark.parametrize(
+    "name", ["updates/round-1/shard-0.npz", "round-1.npz", "model.keras", "../data/shard-0.npz"]
+)
+def test_a_file_that_is_missing_is_named(name, finished, capsys):
+    """It is wrong, and the rest is still checked."""
+    (finished / name).unlink()
+    code, found = verify(finished, capsys)
+    assert code == 4
+    assert any(name.rsplit("/", 1)[-1].split(".")[0] in wrong for wrong in found["wrong"])
+
+
+def test_shards_that_were_moved_are_named_by_an_option(finished, capsys):
+    """Without them nothing is checked: exit code 2."""
+    data = finished.parent / "data"
+    data.rename(finished.parent / "elsewhere")
+    code, found = verify(finished, capsys)
+    assert code == 2 and "shards are not there" in found["error"]["message"]
+    assert verify(finished, capsys, "--data", str(finished.parent / "elsewhere"))[0] == 0
+
+
+def test_what_is_no_run_is_wrong_usage(tmp_path, finished, capsys):
+    """An empty folder, a damaged run.json, one of an older version: exit code 2."""
+    assert verify(tmp_path / "nothing", capsys)[0] == 2
+    record = json.loads((finished / "run.json").read_text())
+    del record["lineage"]
+    (finished / "run.json").write_text(json.dumps(record))
+    code, found = verify(finished, capsys)
+    assert code == 2 and "says nothing of its descent" in found["error"]["message"]
+    (finished / "run.json").write_text("{")
+    assert verify(finished, capsys)[0] == 2
+
+
+def test_a_whole_run_that_is_not_finite_is_refused(finished, capsys):
+    """NaN in an update is named as such."""
+    path = finished / "updates" / "round-1" / "shard-0.npz"
+    weights = load_weights(path)
+    save_weights(replace(weights, tensors=tuple(tensor * np.nan for tensor in weights.tensors)), path)
+    code, found = verify(finished, capsys)
+    assert code == 4 and "round 1, shard-0: tensor 0 has NaN" in found["wrong"][0]
