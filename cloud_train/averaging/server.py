@@ -4,7 +4,7 @@ Only learned weights are moved: BatchNorm statistics are measured, not learned, 
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -28,18 +28,29 @@ TAU = 1e-3
 INITIAL = {VELOCITY: 0.0, FIRST_MOMENT: 0.0, SECOND_MOMENT: TAU**2}
 
 
-def advance(before: Weights, averaged: Weights, state: State, how: Averaging) -> tuple[Weights, State]:
-    """Go from the last round's weights towards, or past, the new average.
+@dataclass(frozen=True)
+class Moved:
+    """What a server makes of an average; float32, so that files carry the same bits.
+
+    Attributes:
+        model: what the round leaves: the average itself, or where Adam went.
+        start: what the next round starts from; with momentum it lies ahead of the average.
+        state: what the server remembers.
+    """
+
+    model: Weights
+    start: Weights
+    state: State
+
+
+def advance(before: Weights, averaged: Weights, state: State, how: Averaging) -> Moved:
+    """Go from where a round started towards, or past, the average of its updates.
 
     Args:
         before: what the round started from.
         averaged: the average of its updates.
-        state: as the last round returned it, empty in the first.
+        state: as the last round left it, empty in the first.
         how: which server, and its parameters.
-
-    Returns:
-        The weights the next round starts from, and the new state; float32, so that a run that is continued
-        from files has the same bits as one that never stopped.
     """
     names = state_names(how)
     held = [state[name].tensors if name in state else _filled(before, INITIAL[name]) for name in names]
@@ -54,11 +65,12 @@ def advance(before: Weights, averaged: Weights, state: State, how: Averaging) ->
         weights.append(moved)
         for place, moment in zip(kept, moments, strict=True):
             place.append(moment)
-    after = replace(averaged, tensors=tuple(weights))
-    return after, {
+    start = replace(averaged, tensors=tuple(weights))
+    remembered = {
         name: replace(averaged, client=name, tensors=tuple(place))
         for name, place in zip(names, kept, strict=True)
     }
+    return Moved(start if how.server == ADAM else averaged, start, remembered)
 
 
 def state_names(how: Averaging) -> tuple[str, ...]:
@@ -67,9 +79,10 @@ def state_names(how: Averaging) -> tuple[str, ...]:
 
 
 def _momentum(old: Array, new: Array, moments: list[Array], how: Averaging) -> tuple[Array, list[Array]]:
-    """velocity' = momentum * velocity + (new - old); weights' = new + momentum * velocity'.
+    """velocity' = momentum * velocity + (new - old); start' = new + momentum * velocity'.
 
-    Momentum 0 leaves the average as it is.
+    Momentum 0 leaves the average as it is. What is measured and kept is `new`: the point ahead is a good
+    place to learn from, and no good model (docs/decisions/0018-warm-up-and-momentum.md).
 
     Source: Hsu et al., Measuring the Effects of Non-Identical Data Distribution for Federated Visual
     Classification, 2019, arXiv:1909.06335 (FedAvgM), here with Nesterov's look ahead.

@@ -18,7 +18,8 @@ SERVERS = (MOMENTUM, ADAM)
 MAX_ROUNDS = 10_000
 MAX_CLIENTS = 1000
 DEFAULT_ROUNDS = 3
-DEFAULT_MOMENTUM = 0.5
+DEFAULT_MOMENTUM = 0.7
+DEFAULT_WARM_UP = 0.1
 DEFAULT_TRIM = 0.1
 # FedAdam moves every weight by about this much in its first rounds.
 DEFAULT_SERVER_RATE = 0.01
@@ -37,7 +38,8 @@ class Averaging(Record):
         krum_f: how many updates Krum expects to be bad; it needs 2 * krum_f + 3.
         krum_keep: how many updates Krum averages; 1 is Krum itself, more is multi-Krum.
         server: what it does with the average, of SERVERS.
-        momentum: of the server; 0 takes the average as it is.
+        momentum: of the server; 0 starts each round from the average as it is.
+        warm_up: share of all pictures that the initialisation learns from before the first round.
         server_rate: learning rate of the server when it is `adam`.
         quorum: with how many updates a round goes on: a whole number of them, or a share (0.5, 1.0).
         round_timeout_s: seconds for the trainers of a round; None: no limit.
@@ -50,6 +52,7 @@ class Averaging(Record):
     krum_keep: int = field(Integer(1, MAX_CLIENTS), default=1)
     server: str = field(Text(choices=SERVERS), default=MOMENTUM)
     momentum: float = field(Number(0, 0.999), default=DEFAULT_MOMENTUM)
+    warm_up: float = field(Number(0, 1), default=DEFAULT_WARM_UP)
     server_rate: float = field(Number(1e-6, 10.0), default=DEFAULT_SERVER_RATE)
     quorum: float = field(Number(0, MAX_CLIENTS), default=DEFAULT_QUORUM)
     round_timeout_s: float | None = field(Maybe(Number(1, MAX_TIMEOUT_S)), default=None)

@@ -62,7 +62,11 @@ def run(
         typer.Option(help="What becomes of the average. Default: momentum."),
     ] = None,
     momentum: Annotated[
-        float | None, typer.Option(help="Of the server; 0 is the average as it is. Default: 0.5.")
+        float | None, typer.Option(help="Of the server; 0 is the average as it is. Default: 0.7.")
+    ] = None,
+    warm_up: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", help="Pictures that the start learns from. Default: 0.1."),
     ] = None,
     server_rate: Annotated[
         float | None, typer.Option(help="Learning rate of --server adam. Default: 0.01.")
@@ -93,7 +97,7 @@ def run(
     averaging: dict[str, Any] = {"rounds": rounds, "rule": rule, "trim": trim}
     averaging |= {"krum_f": krum_f, "krum_keep": krum_keep, "quorum": parse_quorum(quorum)}
     averaging |= {"server": server, "momentum": momentum, "server_rate": server_rate}
-    averaging |= {"round_timeout_s": round_timeout}
+    averaging |= {"round_timeout_s": round_timeout, "warm_up": warm_up}
     options |= {f"training.{key}": value for key, value in training.items()}
     options |= {f"averaging.{key}": value for key, value in averaging.items()}
     definition = load_definition(config, options)

@@ -55,7 +55,7 @@ def split(definition: str, dataset: str, out: str) -> str:
 def start(definition: str, data: str, run: str) -> str:
     """Make the folder of the run; return the weights that the first round starts from."""
     _run(definition, data, run, "--prepare")
-    return _place(run, RunFolder.checkpoint, 0)
+    return _place(run, RunFolder.start, 1)
 
 
 def fit(definition: str, number: int, shard: int, data: str, run: str) -> str:
@@ -65,7 +65,7 @@ def fit(definition: str, number: int, shard: int, data: str, run: str) -> str:
     job = TrainJob(
         client=client,
         shards=(store.join(data, f"{client}.npz"),),
-        init=_place(run, RunFolder.checkpoint, number - 1),
+        init=_place(run, RunFolder.start, number),
         epochs=recipe.epochs,
         out=_place(run, RunFolder.update, number, client),
         examples=0,

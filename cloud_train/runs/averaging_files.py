@@ -60,7 +60,7 @@ def newest_updates(folder: RunFolder) -> tuple[list[Path], Path]:
         folder.place.fetch_all(updates)
         found = sorted(updates.glob("[!.]*.npz"))  # a killed trainer leaves a temporary file
         if found:
-            return found, folder.checkpoint(number - 1)
+            return found, folder.start(number)
     raise WrongUsage("there are no updates in it", folder.place.where, "the --out of `cloud-train run`")
 
 

@@ -39,7 +39,7 @@ def train_round(
 ) -> dict[str, str]:
     """Train the clients that have left no update in this round yet; return why others failed, by client."""
     jobs = [_job(folder, number, client, recipe) for client in clients]
-    passes = open_update(folder.checkpoint(number - 1), "the checkpoint").header.passes + recipe.epochs
+    passes = open_update(folder.start(number), "the start").header.passes + recipe.epochs
     missing = [job for job in jobs if not _is_there(folder, number, job, passes)]
     for job in missing:
         folder.update(number, job.client).unlink(missing_ok=True)
@@ -66,7 +66,7 @@ def screen_round(
             updates.append(_claimed_by(client, folder, number))
         except BadUpdate as error:
             left_out.append(LeftOut(error.client, error.reason))
-    start = open_update(folder.checkpoint(number - 1), "the checkpoint")
+    start = open_update(folder.start(number), "the start")
     with progress(f"looking at the updates of round {number}", len(updates), "updates") as done:
         found = screen(updates, start, done)
     return merged(found, left_out)
@@ -116,7 +116,7 @@ def _job(folder: RunFolder, number: int, client: Client, recipe: Recipe) -> Trai
     return TrainJob(
         client=client.name,
         shards=(client.shard,),
-        init=str(folder.checkpoint(number - 1)),
+        init=str(folder.start(number)),
         epochs=recipe.epochs,
         out=str(folder.update(number, client.name)),
         examples=client.examples,

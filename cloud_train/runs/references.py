@@ -74,7 +74,7 @@ def _start(folder: RunFolder, reference: Reference, epochs: int) -> tuple[Path, 
     for path in candidates:
         if path.is_file() and load_weights(path).passes <= reference.passes:
             return path, load_weights(path).passes
-    return folder.checkpoint(0), 0
+    return folder.start(1), 0
 
 
 def _measure(folder: RunFolder, client: str, examiner: Examiner) -> dict[str, float]:

@@ -9,7 +9,7 @@ from typing import Any
 from cloud_train import store
 from cloud_train.averaging.server import advance
 from cloud_train.averaging.settings import KRUM, Averaging
-from cloud_train.data.samples import load_samples
+from cloud_train.data.samples import Samples, load_samples
 from cloud_train.data.shards import MANIFEST_FILE, ShardManifest, image_shape, load_manifest, verify_shards
 from cloud_train.runners.jobs import Runner
 from cloud_train.runs.gathering import Client, average_round, screen_round, tell_left_out, train_round
@@ -17,6 +17,7 @@ from cloud_train.runs.lineage import lineage_of, round_entry
 from cloud_train.runs.place import Place
 from cloud_train.runs.references import Reference, measure_references
 from cloud_train.runs.run_folder import MODEL_FILE, RunFolder, RunSettings
+from cloud_train.runs.warm_up import warm_up
 from cloud_train.training.examiner import Examiner
 from cloud_train.training.models import initial_weights, normalisation, save_model
 from cloud_train.training.recipe import Recipe
@@ -74,7 +75,7 @@ def run(plan: RunPlan, runner: Runner) -> dict[str, Any]:
     settings = _settings(plan, len(manifest.shards))
     folder = _open(plan, settings, manifest)
     if plan.prepare:
-        return {"ok": True, "start": folder.place.address(folder.checkpoint(0))}
+        return {"ok": True, "start": folder.place.address(folder.start(1))}
     examiner = Examiner(load_samples(plan.data.path / manifest.test.file.path))
     clients = _clients(plan, manifest)
 
@@ -102,12 +103,13 @@ def _run_round(
     tell_left_out(screened, f"round {number}")
     averaged = average_round(screened, len(clients), how, plan.out.where)
 
-    before = load_weights(folder.checkpoint(number - 1))
-    weights, state = advance(before, averaged, folder.load_state(number - 1, how), how)
-    figures = examiner.measure(weights, f"round {number}")
+    before = load_weights(folder.start(number))
+    moved = advance(before, averaged, folder.load_state(number - 1, how), how)
+    figures = examiner.measure(moved.model, f"round {number}")
     figures = {"round": number, **figures, "seconds": round(time.monotonic() - started, 3)}
-    entry = round_entry(number, before.digest(), weights.digest(), screened)
-    folder.save_round(number, replace(weights, figures=figures), state, entry)
+    entry = round_entry(number, before.digest(), moved.model.digest(), screened)
+    measured = replace(moved, model=replace(moved.model, figures=figures))
+    folder.save_round(number, measured, entry)
 
 
 def _settings(plan: RunPlan, shards: int) -> RunSettings:
@@ -147,12 +149,17 @@ def _open(plan: RunPlan, settings: RunSettings, manifest: ShardManifest) -> RunF
         folder.resume(settings)
     else:
         architecture = _architecture(plan, manifest)
-        folder.begin(settings, initial_weights(architecture, plan.recipe.seed, plan.pretrained))
+        initial = initial_weights(architecture, plan.recipe.seed, plan.pretrained)
+        folder.begin(settings, warm_up(initial, _shards(plan, manifest), plan.recipe, plan.averaging.warm_up))
     return folder
 
 
 def _architecture(plan: RunPlan, manifest: ShardManifest) -> Architecture:
     return Architecture(plan.recipe.model, image_shape(manifest), len(manifest.labels), plan.width)
+
+
+def _shards(plan: RunPlan, manifest: ShardManifest) -> list[Samples]:
+    return [load_samples(plan.data.path / entry.file.path) for entry in manifest.shards]
 
 
 def _clients(plan: RunPlan, manifest: ShardManifest) -> list[Client]:

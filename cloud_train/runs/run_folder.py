@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TypeVar
 
-from cloud_train.averaging.server import State, state_names
+from cloud_train.averaging.server import Moved, State, state_names
 from cloud_train.averaging.settings import Averaging
 from cloud_train.runs.place import Place
 from cloud_train.training.recipe import Recipe
@@ -56,8 +56,12 @@ class RunFolder:
         return self.place.path
 
     def checkpoint(self, number: int) -> Path:
-        """Weights after round `number`; 0 is the common initialisation."""
+        """The weights that round `number` left, 1 or more."""
         return self.path / f"round-{number}.npz"
+
+    def start(self, number: int) -> Path:
+        """What the trainers of round `number` start from; of the first, the common initialisation."""
+        return self.path / f"start-{number}.npz"
 
     def entry(self, number: int) -> Path:
         """What is known of round `number`: its updates, who was left out and why."""
@@ -92,8 +96,7 @@ class RunFolder:
             raise WrongUsage(what, self.place.where, "--resume to continue it, or another --out")
         shutil.rmtree(self.path / UPDATES_FOLDER, ignore_errors=True)
         self.save_record(self.path / SETTINGS_FILE, settings)
-        save_weights(initial, self.checkpoint(0))
-        self.place.share(self.checkpoint(0))
+        self._save_weights(initial, self.start(1))
 
     def resume(self, settings: RunSettings) -> None:
         """Check that the run that lies here can be continued with `settings`.
@@ -103,7 +106,7 @@ class RunFolder:
         """
         self.fetch_progress()
         path = self.path / SETTINGS_FILE
-        if not path.is_file() or not self.checkpoint(0).is_file():
+        if not path.is_file() or not self.start(1).is_file():
             raise WrongUsage("there is no run to continue", self.place.where, "leave out --resume")
         found = load_record_file(RunSettings, path, "start a new run in another --out")
         _refuse_change(found, settings, path)
@@ -116,14 +119,13 @@ class RunFolder:
         self.place.fetch_all(self.path)
         self.place.fetch_all(self.update(self.rounds_done() + 1, "any").parent)
 
-    def save_round(self, number: int, weights: Weights, state: State, entry: RoundEntry) -> None:
-        """Write the server's state, what is known of the round, then its checkpoint: the round is over."""
-        for name, kept in state.items():
-            save_weights(kept, self.state(name, number))
-            self.place.share(self.state(name, number))
+    def save_round(self, number: int, moved: Moved, entry: RoundEntry) -> None:
+        """Write what the next round needs, what is known of this one, then its checkpoint: it is over."""
+        for name, kept in moved.state.items():
+            self._save_weights(kept, self.state(name, number))
+        self._save_weights(moved.start, self.start(number + 1))
         self.save_record(self.entry(number), entry)
-        save_weights(weights, self.checkpoint(number))
-        self.place.share(self.checkpoint(number))
+        self._save_weights(moved.model, self.checkpoint(number))
 
     def load_state(self, number: int, how: Averaging) -> State:
         """Read what the server remembers after round `number`; before the first it is nothing."""
@@ -149,6 +151,10 @@ class RunFolder:
     def save_run(self, record: RunRecord) -> None:
         """Write run.json, which says that the model is complete."""
         self.save_record(self.path / RUN_FILE, record)
+
+    def _save_weights(self, weights: Weights, path: Path) -> None:
+        save_weights(weights, path)
+        self.place.share(path)
 
     def save_record(self, path: Path, record: Record) -> None:
         """Write a document of the run."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cloud_train.averaging.rules import TooFewUpdates, average
 from cloud_train.averaging.screening import inspect
-from cloud_train.averaging.server import State, advance
+from cloud_train.averaging.server import Moved, State, advance
 from cloud_train.averaging.updates import BadUpdate, Update, open_update
 from cloud_train.data.shards import MANIFEST_FILE
 from cloud_train.runs.place import Place
@@ -119,33 +119,28 @@ def _verify_file(path: Path, entry: FileEntry, found: Verified) -> None:
 def _verify_rounds(folder: RunFolder, lineage: Lineage, settings: RunSettings, found: Verified) -> str | None:
     # Returns the digest of the last round's weights, as run.json says it.
     state: State | None = {}
-    before = _checked_weights(folder, 0, lineage.rounds[0].before if lineage.rounds else None, found)
-    after = lineage.rounds[0].before if lineage.rounds else None
+    promised = after = lineage.rounds[0].before if lineage.rounds else None
     with progress("averaging again", found.updates, "updates") as done:
         for number, entry in enumerate(lineage.rounds, 1):
-            if entry.round != number or entry.before != after:
-                found.wrong.append(f"round {number}: it does not start where the round before it ended")
-            state = _verify_round(folder, entry, before, state, settings, found, done)
-            before = _checked_weights(folder, number, entry.after, found)
+            if entry.round != number or promised not in (None, entry.before):
+                found.wrong.append(f"round {number}: it does not start where the round before it led")
+            start = _checked_weights(folder.start(number), entry.before, found)
+            updates = _checked_updates(folder, entry, found, done)
+            moved = _recompute(entry, start, updates, state, settings, found)
+            state, promised = (moved.state, moved.start.digest()) if moved else (None, None)
+            _checked_weights(folder.checkpoint(number), entry.after, found)
             after = entry.after
     return after
 
 
-def _verify_round(
-    folder: RunFolder,
-    entry: RoundEntry,
-    before: Weights | None,
-    state: State | None,
-    settings: RunSettings,
-    found: Verified,
-    done: Advance,
-) -> State | None:
-    # Returns what the server remembers; None when that can no longer be known.
-    title = f"round {entry.round}"
+def _checked_updates(
+    folder: RunFolder, entry: RoundEntry, found: Verified, done: Advance
+) -> list[Update] | None:
+    # What was averaged; None when some of it is not as it was.
     folder.place.fetch_all(folder.path / UPDATES_FOLDER / f"round-{entry.round}")
     updates: list[Update] = []
     for part in _averaged(entry):
-        with _named(f"{title}, {part.client}", found):
+        with _named(f"round {entry.round}, {part.client}", found):
             update = open_update(folder.update(entry.round, part.client), part.client)
             if inspect(update, None).sha256 != part.sha256:
                 raise BadUpdate(part.client, "its weights are not those that were averaged")
@@ -153,30 +148,30 @@ def _verify_round(
                 raise BadUpdate(part.client, "it counts otherwise than when it was averaged")
             updates.append(update)
         done(1)
-    if len(updates) < len(_averaged(entry)) or before is None or state is None:
-        return None
-    weights, state = _recompute(updates, before, state, settings, title, found)
-    if weights is not None and weights.digest() != entry.after:
-        found.wrong.append(f"{title}: its updates give other weights")
-    return state
+    return updates if len(updates) == len(_averaged(entry)) else None
 
 
 def _recompute(
-    updates: list[Update],
-    before: Weights,
-    state: State,
+    entry: RoundEntry,
+    start: Weights | None,
+    updates: list[Update] | None,
+    state: State | None,
     settings: RunSettings,
-    title: str,
     found: Verified,
-) -> tuple[Weights | None, State | None]:
+) -> Moved | None:
+    # None when an earlier link is broken, so that nothing is known of this one.
+    if start is None or updates is None or state is None:
+        return None
+    title = f"round {entry.round}"
     with _named(title, found):
-        averaged = average(updates, settings.averaging)
-        return advance(before, averaged, state, settings.averaging)
-    return None, None
+        moved = advance(start, average(updates, settings.averaging), state, settings.averaging)
+        if moved.model.digest() != entry.after:
+            found.wrong.append(f"{title}: its updates give other weights")
+        return moved
+    return None
 
 
-def _checked_weights(folder: RunFolder, number: int, digest: str | None, found: Verified) -> Weights | None:
-    path = folder.checkpoint(number)
+def _checked_weights(path: Path, digest: str, found: Verified) -> Weights | None:
     with _named(path.name, found):
         weights = load_weights(path)
         if weights.digest() == digest:

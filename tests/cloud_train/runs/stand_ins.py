@@ -96,6 +96,7 @@ def without_tensorflow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         story, "initial_weights", lambda *_: replace(make_weights("initial", 0, 0.5), passes=0)
     )
+    monkeypatch.setattr(story, "warm_up", lambda initial, *_: initial)
     monkeypatch.setattr(story, "save_model", save_model)
     monkeypatch.setattr(verification, "load_model", Model)
 

@@ -1,6 +1,5 @@
 """The story of a run: rounds, who is left out, quorum, killed and continued; and once with real trainers."""
 
-import itertools
 import json
 import shutil
 import subprocess
@@ -37,8 +36,8 @@ def record_of(out):
     return decode(RunRecord, (out / "run.json").read_bytes())
 
 
-def digests(out):
-    return [load_weights(path).digest() for path in sorted(out.glob("round-*.npz"))]
+def digests(out, what):
+    return [load_weights(path).digest() for path in sorted(out.glob(f"{what}-*.npz"))]
 
 
 def test_a_run_with_real_trainers_can_be_verified(shard_folder, tmp_path, capsys):
@@ -76,8 +75,9 @@ def _assert_round_follows_from_updates(out):
     updates = [open_update(out / "updates" / "round-1" / f"shard-{index}.npz", "x") for index in (0, 1)]
     assert [update.header.num_examples for update in updates] == [81, 80]
     how = Averaging()
-    expected, _ = advance(load_weights(out / "round-0.npz"), average(updates, how), {}, how)
-    assert load_weights(out / "round-1.npz").digest() == expected.digest()
+    expected = advance(load_weights(out / "start-1.npz"), average(updates, how), {}, how)
+    assert load_weights(out / "round-1.npz").digest() == expected.model.digest()
+    assert load_weights(out / "start-2.npz").digest() == expected.start.digest()
 
 
 def _assert_run_record_fits(out, rounds):
@@ -96,8 +96,8 @@ def test_run_json_tells_where_the_model_comes_from(quick, shard_folder, tmp_path
     assert [entry.path for entry in lineage.data.shards] == ["shard-0.npz", "shard-1.npz"]
     assert lineage.config["averaging"]["rule"] == "median" and lineage.config["recipe"]["batch_size"] == 16
     assert len(lineage.code.sources_sha256) == 64 and lineage.code.version
-    chain = digests(tmp_path / "run")
-    assert [(entry.before, entry.after) for entry in lineage.rounds] == list(itertools.pairwise(chain))
+    assert [entry.before for entry in lineage.rounds] == digests(tmp_path / "run", "start")[:2]
+    assert [entry.after for entry in lineage.rounds] == digests(tmp_path / "run", "round")
     update = lineage.rounds[1].updates[0]
     path = tmp_path / "run" / "updates" / "round-2" / "shard-0.npz"
     assert (update.client, update.num_examples) == ("shard-0", 81)
@@ -142,7 +142,7 @@ def test_too_few_updates_end_the_run_without_a_model(quick, shard_folder, tmp_pa
     with pytest.raises(Failed, match="1 of 2 updates can be averaged, 2 are needed; shard-1: out of memory"):
         story.run(plan_of(shard_folder, out, quorum=2), trainers)
     left = sorted(path.name for path in out.rglob("*") if path.is_file())
-    assert left == ["round-0.npz", "settings.json", "shard-0.npz"]
+    assert left == ["settings.json", "shard-0.npz", "start-1.npz"]
     again = Trainers()
     story.run(plan_of(shard_folder, out, resume=True, quorum=2), again)
     assert again.trained == ["shard-1", "shard-0", "shard-1"]
@@ -167,10 +167,11 @@ def test_the_round_timeout_reaches_the_runner(quick, shard_folder, tmp_path):
     assert trainers.timeouts == [7.5, 7.5]
 
 
-# A round brings two updates, the server's state, its entry and its checkpoint to the disk, each with one sync
-# before it becomes visible and one after; before the first round there are the settings and round 0.
-POINTS = {"before any update": 3, "between updates": 8, "in the state": 11, "before the checkpoint": 13}
-POINTS |= {"after round 1": 15, "in the second state": 21, "in the model's record": 26}
+# A round brings two updates, the server's state, the next start, its entry and its checkpoint to the disk,
+# each with one sync before it becomes visible and one after; before the first round there are the settings
+# and the first start.
+POINTS = {"before any update": 3, "between updates": 8, "in the state": 11, "before the checkpoint": 15}
+POINTS |= {"after round 1": 17, "in the second state": 23, "in the model's record": 30}
 
 
 @pytest.mark.parametrize("server", ["momentum", "adam"])
@@ -183,12 +184,13 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bits(point, server, quick, sh
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=100)
     assert done.returncode == -9, done.stderr
     updates = len(list(killed.rglob("updates/*/[!.]*.npz")))
-    settled = (killed / "round-0.npz").is_file()
+    settled = (killed / "start-1.npz").is_file()
     trainers = Trainers()
     story.run(plan_of(shard_folder, killed, resume=settled, server=server), trainers)
     assert len(trainers.trained) == 4 - updates
     story.run(plan_of(shard_folder, whole, server=server), Trainers())
-    assert digests(killed) == digests(whole)
+    for what in ("start", "round"):
+        assert digests(killed, what) == digests(whole, what)
     assert record_of(killed).lineage.rounds == record_of(whole).lineage.rounds
 
 

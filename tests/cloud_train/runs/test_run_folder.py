@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from cloud_train.averaging.server import Moved
 from cloud_train.averaging.settings import Averaging
 from cloud_train.runs.place import Place
 from cloud_train.runs.run_folder import RunFolder, RunSettings
@@ -14,6 +15,7 @@ from host_cli.errors import WrongUsage
 from tests.cloud_train.conftest import make_weights
 
 SETTINGS = RunSettings("quarters", "0" * 64, Recipe(), Averaging(rounds=11))
+MOVED = Moved(make_weights(value=2.0), make_weights(value=3.0), {"velocity": make_weights()})
 ENTRY = RoundEntry(1, "0" * 64, "1" * 64, ())
 
 
@@ -27,7 +29,7 @@ def folder(tmp_path):
     found = folder_at(tmp_path)
     found.begin(SETTINGS, make_weights())
     for number in (1, 2, 10):
-        found.save_round(number, make_weights(), {"velocity": make_weights()}, ENTRY)
+        found.save_round(number, MOVED, ENTRY)
     return found
 
 
@@ -111,7 +113,7 @@ def test_a_run_in_an_object_store_goes_on_on_another_computer(tmp_path, monkeypa
         monkeypatch.setattr(f"cloud_train.store.{name}", getattr(shelf, name))
     first = RunFolder(Place.of("s3://bucket/run", tmp_path / "first"))
     first.begin(SETTINGS, make_weights())
-    first.save_round(1, make_weights(value=2.0), {"velocity": make_weights()}, ENTRY)
+    first.save_round(1, MOVED, ENTRY)
     shelf.put(first.checkpoint(1), "s3://bucket/run/updates/round-2/shard-0.npz")
     second = RunFolder(Place.of("s3://bucket/run", tmp_path / "second"))
     second.resume(SETTINGS)
