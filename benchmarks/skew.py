@@ -4,14 +4,11 @@
 docs/averaging.md has the table that it printed.
 """
 
-import json
-import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.timing import PYTHON, describe_machine
+from benchmarks.timing import cloud_train, describe_machine
 
 DEFAULTS = (12_000, 5, 4, 0)
 DEALS = {
@@ -43,13 +40,6 @@ def main(pictures: int, rounds: int, shards: int, seed: int) -> None:
                 found = cloud_train("run", *common, *options)
                 shown = " ".join(f"{one['accuracy']:.4f}" for one in found["rounds"])
                 print(f"| {deal} | {server} | {shown} |", flush=True)
-
-
-def cloud_train(*arguments: object) -> dict:
-    """Run `cloud-train ... --json` and return what it printed."""
-    command = [PYTHON, "-m", "cloud_train", *map(str, arguments), "--json"]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=dict(os.environ))
-    return json.loads(done.stdout)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What the benchmarks share: steps measured in turn, so that a busy moment hits all of them, and a table."""
 
+import json
 import os
 import platform
 import statistics
@@ -8,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 PYTHON = sys.executable
 QUANTIZE = str(Path(sys.executable).parent / "quantize")
@@ -21,6 +23,12 @@ Steps = Mapping[str, Callable[[], object]]
 def run_program(*arguments: str) -> Callable[[], object]:
     """Return a step that runs a program and throws its output away."""
     return lambda: subprocess.run(arguments, check=True, capture_output=True)
+
+
+def cloud_train(*arguments: object) -> Any:
+    """Run `cloud-train ... --json` and return what it printed."""
+    command = [PYTHON, "-m", "cloud_train", *map(str, arguments), "--json"]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 
 
 def compare(claim: str, steps: Steps, floor: str, runs: int) -> dict[str, float]:

@@ -4,12 +4,11 @@
 """
 
 import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.timing import PYTHON, compare, judge
+from benchmarks.timing import cloud_train, compare, judge
 from cloud_train.averaging.rules import average
 from cloud_train.averaging.screening import screen
 from cloud_train.averaging.settings import Averaging
@@ -69,12 +68,6 @@ def train(folder: Path, clients: dict[str, list[tuple[str, int]]]) -> None:
     failures = runner.train(jobs, Recipe(), lambda _: None, timeout_s=None)
     if failures:
         raise SystemExit(f"{failures[0].client}: {failures[0].reason}")
-
-
-def cloud_train(*arguments: object) -> None:
-    """Run `cloud-train`."""
-    command = [PYTHON, "-m", "cloud_train", *map(str, arguments)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
 if __name__ == "__main__":

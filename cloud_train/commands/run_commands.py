@@ -44,7 +44,7 @@ def run(
     learning_rate: Annotated[float | None, typer.Option(help="Of the first pass. Default: 0.002.")] = None,
     decay: Annotated[
         float | None,
-        typer.Option(help="Learning rate as a share of the pass before. Default: 0.6."),
+        typer.Option(help="Learning rate as a share of the pass before. Default: 0.7."),
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over a shard in a round. Default: 1.")] = None,
     proximal: Annotated[

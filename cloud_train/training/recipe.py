@@ -7,7 +7,7 @@ from contract.records import Flag, Integer, Number, Record, Text, rule
 DEFAULT_MODEL = "cnn3"
 DEFAULT_BATCH_SIZE = 16
 DEFAULT_LEARNING_RATE = 2e-3
-DEFAULT_DECAY = 0.6
+DEFAULT_DECAY = 0.7
 DEFAULT_CHECKPOINT_STEPS = 500
 
 
