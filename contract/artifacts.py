@@ -67,7 +67,7 @@ class UpdateEntry(Record):
     was left out is what it said.
     """
 
-    client: str = rule(Text(max_length=128))
+    client: str = rule(Text(FILE_NAME_PATTERN))
     num_examples: Optional[int] = rule(Maybe(Integer(-(2**53), 2**53)), default=None)
     sha256: Optional[str] = rule(Maybe(Text(SHA256_PATTERN)), default=None)
     left_out: Optional[str] = rule(Maybe(Text()), default=None, omit=True)

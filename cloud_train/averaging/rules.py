@@ -4,12 +4,13 @@ Whatever the order in which updates arrive, the result has the same bits: they a
 their clients' names, every sum is in float64 and in that order, and is rounded to float32 once.
 """
 
+import statistics
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
 
-from cloud_train.averaging.settings import FEDAVG, KRUM, MEDIAN, Averaging
+from cloud_train.averaging.settings import FEDAVG, KRUM, MEDIAN, ROUNDING, Averaging
 from cloud_train.averaging.updates import BLOCK_VALUES, Update, blocks
 from cloud_train.data.samples import Array
 from cloud_train.training.weights import MOVING_MEAN, MOVING_VARIANCE, WEIGHT, Weights
@@ -17,8 +18,6 @@ from cloud_train.training.weights import MOVING_MEAN, MOVING_VARIANCE, WEIGHT, W
 AVERAGE_CLIENT = "average"
 # What a rule that looks at all updates of a coordinate may hold of them at once.
 MATRIX_BYTES = 4 * 1024 * 1024
-# 0.29 * 100 is a little less than 29.
-_ROUNDING = 1e-9
 
 
 class TooFewUpdates(ValueError):
@@ -66,7 +65,7 @@ def average(updates: Sequence[Update], how: Averaging) -> Weights:
         architecture=first.architecture,
         client=AVERAGE_CLIENT,
         num_examples=sum(update.header.num_examples for update in chosen),
-        passes=max(update.header.passes for update in chosen),
+        passes=statistics.median_low(update.header.passes for update in chosen),  # one liar moves no median
         tensors=tuple(tensors),
         figures={},
         roles=first.roles,
@@ -111,7 +110,7 @@ class TrimmedMean:
     @classmethod
     def of_share(cls, updates: int, trim: float) -> "TrimmedMean":
         """Leave out a share at each end, rounded down."""
-        return cls(updates, int(trim * updates + _ROUNDING))
+        return cls(updates, int(trim * updates + ROUNDING))
 
     @classmethod
     def median(cls, updates: int) -> "TrimmedMean":
@@ -165,7 +164,10 @@ def squared_distances(updates: Sequence[Update]) -> Array:
         for start, stop in blocks(shape, rows_at_once(len(updates))):
             rows = (update.read(index, start, stop) for update in updates)
             matrix = _matrix(rows, len(updates), stop - start)
-            matrix -= matrix.mean(axis=1, keepdims=True)  # products of small differences keep their digits
+            # Products of small differences keep their digits. Not the mean: one update far out would pull all
+            # others away from 0, and what is left of their digits would hide a second bad one.
+            middle = len(updates) // 2
+            matrix -= np.partition(matrix, middle, axis=1)[:, middle, None]
             products += matrix.T @ matrix
     squares = np.diag(products)
     found = np.maximum(squares[:, None] + squares[None, :] - 2 * products, 0)

@@ -82,6 +82,10 @@ def screen(updates: Sequence[Update], start: Update | None, advance: Advance = l
     for update in sorted(updates, key=lambda one: one.header.client):
         try:
             _check_header(update.header, expected)
+            if start and not follows(update.header, start.header.sha256):
+                raise BadUpdate(
+                    update.header.client, "it was trained from other weights than the round's start"
+                )
             inspected.append(inspect(update, start))
         except BadUpdate as error:
             left_out.append(LeftOut(error.client, error.reason, update.header.num_examples))
@@ -117,6 +121,11 @@ def inspect(update: Update, start: Update | None) -> Inspected:
     if header.sha256 not in (None, digest.hex()):
         raise BadUpdate(header.client, "its tensors are not those that were written")
     return Inspected(update, digest.hex(), {role: total**0.5 for role, total in squares.items()})
+
+
+def follows(header: Header, start: str | None) -> bool:
+    """Say whether an update was trained from the weights with the digest `start`, as far as that is known."""
+    return None in (header.start, start) or header.start == start
 
 
 def _check_header(header: Header, expected: tuple[object, ...]) -> None:

@@ -1,7 +1,9 @@
 """How the updates of a round become the next weights: the hyperparameters of the server."""
 
+import math
 from dataclasses import dataclass
 
+from contract.errors import MessageError
 from contract.records import Integer, Maybe, Number, Record, Text
 from contract.records import rule as field
 
@@ -14,6 +16,9 @@ RULES = (FEDAVG, MEDIAN, TRIMMED_MEAN, KRUM)
 MOMENTUM = "momentum"
 ADAM = "adam"
 SERVERS = (MOMENTUM, ADAM)
+
+# 0.07 * 100 is a little more than 7, 0.29 * 100 a little less than 29.
+ROUNDING = 1e-9
 
 MAX_ROUNDS = 10_000
 MAX_CLIENTS = 1000
@@ -57,6 +62,11 @@ class Averaging(Record):
     quorum: float = field(Number(0, MAX_CLIENTS), default=DEFAULT_QUORUM)
     round_timeout_s: float | None = field(Maybe(Number(1, MAX_TIMEOUT_S)), default=None)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.quorum > 1 and self.quorum != int(self.quorum):
+            raise MessageError(f"quorum must be a whole number, or a share up to 1.0, got {self.quorum}")
+
     def krum_needs(self) -> int:
         """Return how many updates Krum needs; see `rules.krum`."""
         return max(2 * self.krum_f + 3, self.krum_keep)
@@ -64,4 +74,4 @@ class Averaging(Record):
     def needed(self, clients: int) -> int:
         """Return how many of `clients` updates a round needs, at least one."""
         share = isinstance(self.quorum, float) and self.quorum <= 1
-        return max(1, -int(-self.quorum * clients // 1) if share else int(self.quorum))
+        return max(1, math.ceil(self.quorum * clients - ROUNDING) if share else int(self.quorum))

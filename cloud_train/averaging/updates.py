@@ -54,6 +54,7 @@ class Header:
         dtypes: of each tensor, as numpy spells them.
         shapes: of each tensor.
         sha256: the digest that its file says; None for weights in memory.
+        start: as in Weights.
     """
 
     client: str
@@ -64,6 +65,7 @@ class Header:
     dtypes: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
     sha256: str | None
+    start: str | None = None
 
 
 class Update(Protocol):
@@ -90,6 +92,7 @@ class HeldUpdate:
             dtypes=tuple(str(tensor.dtype) for tensor in weights.tensors),
             shapes=tuple(tensor.shape for tensor in weights.tensors),
             sha256=None,
+            start=weights.start,
         )
         self._flat = [tensor.reshape(-1) for tensor in weights.tensors]
 
@@ -145,6 +148,7 @@ def open_update(path: Path, client: str) -> StoredUpdate:
         dtypes=tuple(str(array.dtype) for array in tensors),
         shapes=tuple(array.shape for array in tensors),
         sha256=meta.sha256,
+        start=meta.start,
     )
     return StoredUpdate(path, header, tensors)
 

@@ -4,10 +4,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from cloud_train.averaging.rules import TooFewUpdates, average
-from cloud_train.averaging.screening import Inspected, LeftOut, Screened, inspect, screen
+from cloud_train.averaging.screening import LeftOut, Screened, follows, inspect, screen
 from cloud_train.averaging.settings import Averaging
-from cloud_train.averaging.updates import BadUpdate, StoredUpdate, open_update
+from cloud_train.averaging.updates import BadUpdate, Header, StoredUpdate, open_update
 from cloud_train.runners.jobs import Runner, TrainJob
 from cloud_train.runs.run_folder import RunFolder
 from cloud_train.training.recipe import Recipe
@@ -39,8 +41,8 @@ def train_round(
 ) -> dict[str, str]:
     """Train the clients that have left no update in this round yet; return why others failed, by client."""
     jobs = [_job(folder, number, client, recipe) for client in clients]
-    passes = open_update(folder.start(number), "the start").header.passes + recipe.epochs
-    missing = [job for job in jobs if not _is_there(folder, number, job, passes)]
+    start = _start(folder, number).header
+    missing = [job for job in jobs if not _is_there(folder, number, job, start)]
     for job in missing:
         folder.update(number, job.client).unlink(missing_ok=True)
     with progress(f"round {number} of {how.rounds}", _pictures(jobs), "pictures") as done:
@@ -54,19 +56,21 @@ def train_round(
 
 
 def screen_round(
-    folder: RunFolder, number: int, clients: Sequence[Client], failed: dict[str, str]
+    folder: RunFolder, number: int, clients: Sequence[Client], failed: dict[str, str], epochs: int
 ) -> Screened:
     """Read the updates of a round and say of each who takes part, and why another does not."""
     left_out = [LeftOut(client, reason) for client, reason in failed.items()]
     updates: list[StoredUpdate] = []
+    start = _start(folder, number)
     for client in clients:
         if client.name in failed:
             continue
         try:
-            updates.append(_claimed_by(client, folder, number))
+            update = open_update(folder.update(number, client.name), client.name)
+            _check_claims(update.header, client, start.header.passes + epochs)
+            updates.append(update)
         except BadUpdate as error:
             left_out.append(LeftOut(error.client, error.reason))
-    start = open_update(folder.start(number), "the start")
     with progress(f"looking at the updates of round {number}", len(updates), "updates") as done:
         found = screen(updates, start, done)
     return merged(found, left_out)
@@ -76,15 +80,29 @@ def average_round(screened: Screened, clients: int, how: Averaging, where: str) 
     """Return the average of those who take part.
 
     Raises:
-        Failed: they are too few; everybody who was left out is named.
+        Failed: they are too few, everybody who was left out is named; or the average is no number.
     """
     require_quorum(screened, clients, how, where)
     try:
-        return average([one.update for one in screened.kept], how)
+        with np.errstate(over="ignore"):
+            averaged = average([one.update for one in screened.kept], how)
     except TooFewUpdates as error:
         raise Failed(f"{error}{_names(screened)}", where, "another --rule, or a smaller --krum-f") from error
     except BadUpdate as error:
         raise Failed(str(error), where, "did something write to the folder? run it again") from error
+    require_finite(averaged, where)
+    return averaged
+
+
+def require_finite(weights: Weights, where: str) -> None:
+    """Refuse weights that are no model: values that are finite in every update may be too large together.
+
+    Raises:
+        Failed: one of them is NaN or infinite.
+    """
+    if not all(np.isfinite(tensor).all() for tensor in weights.tensors):
+        hint = "look at the updates: of two nobody can say which is the outlier"
+        raise Failed("the average has NaN or infinite values", where, hint)
 
 
 def require_quorum(screened: Screened, clients: int, how: Averaging, where: str) -> None:
@@ -123,28 +141,35 @@ def _job(folder: RunFolder, number: int, client: Client, recipe: Recipe) -> Trai
     )
 
 
-def _is_there(folder: RunFolder, number: int, job: TrainJob, passes: int) -> bool:
+def _is_there(folder: RunFolder, number: int, job: TrainJob, start: Header) -> bool:
     # A run that was stopped in the middle of a round has trained some of it already.
     try:
         update = open_update(folder.update(number, job.client), job.client)
-        return _is_of(inspect(update, None), job, passes)
+        return _is_of(inspect(update, None).header, job, start)
     except BadUpdate:
         return False
 
 
-def _is_of(found: Inspected, job: TrainJob, passes: int) -> bool:
-    header = found.header
-    return (header.client, header.num_examples, header.passes) == (job.client, job.examples, passes)
+def _is_of(header: Header, job: TrainJob, start: Header) -> bool:
+    expected = (job.client, job.examples, start.passes + job.epochs)
+    return (header.client, header.num_examples, header.passes) == expected and follows(header, start.sha256)
 
 
-def _claimed_by(client: Client, folder: RunFolder, number: int) -> StoredUpdate:
-    update = open_update(folder.update(number, client.name), client.name)
-    if update.header.client != client.name:
-        raise BadUpdate(client.name, f"its update says that it is of {update.header.client}")
-    if update.header.num_examples != client.examples:
-        what = f"it says that it was trained on {update.header.num_examples} examples, its shard has"
+def _check_claims(header: Header, client: Client, passes: int) -> None:
+    if header.client != client.name:
+        raise BadUpdate(client.name, f"its update says that it is of {header.client}")
+    if header.num_examples != client.examples:
+        what = f"it says that it was trained on {header.num_examples} examples, its shard has"
         raise BadUpdate(client.name, f"{what} {client.examples}")
-    return update
+    if header.passes != passes:
+        # The learning rate of everybody's next round follows from it.
+        raise BadUpdate(
+            client.name, f"it says that it is of pass {header.passes}, this round ends with {passes}"
+        )
+
+
+def _start(folder: RunFolder, number: int) -> StoredUpdate:
+    return open_update(folder.start(number), "the start")
 
 
 def _pictures(jobs: Sequence[TrainJob]) -> int:

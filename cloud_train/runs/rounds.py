@@ -6,13 +6,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cloud_train import store
 from cloud_train.averaging.server import advance
 from cloud_train.averaging.settings import KRUM, Averaging
 from cloud_train.data.samples import Samples, load_samples
 from cloud_train.data.shards import MANIFEST_FILE, ShardManifest, image_shape, load_manifest, verify_shards
 from cloud_train.runners.jobs import Runner
-from cloud_train.runs.gathering import Client, average_round, screen_round, tell_left_out, train_round
+from cloud_train.runs.gathering import (
+    Client,
+    average_round,
+    require_finite,
+    screen_round,
+    tell_left_out,
+    train_round,
+)
 from cloud_train.runs.lineage import lineage_of, round_entry
 from cloud_train.runs.place import Place
 from cloud_train.runs.references import Reference, measure_references
@@ -73,19 +82,24 @@ def run(plan: RunPlan, runner: Runner) -> dict[str, Any]:
     manifest = load_manifest(plan.data.path)
     verify_shards(plan.data.path, manifest)
     settings = _settings(plan, len(manifest.shards))
-    folder = _open(plan, settings, manifest)
-    if plan.prepare:
-        return {"ok": True, "start": folder.place.address(folder.start(1))}
-    examiner = Examiner(load_samples(plan.data.path / manifest.test.file.path))
-    clients = _clients(plan, manifest)
+    folder = RunFolder(plan.out)
+    if plan.resume:
+        folder.resume(settings)
+    with folder.alone():
+        if not plan.resume:
+            folder.begin(settings, _start(plan, manifest))
+        if plan.prepare:
+            return {"ok": True, "start": folder.place.address(folder.start(1))}
+        examiner = Examiner(load_samples(plan.data.path / manifest.test.file.path))
+        clients = _clients(plan, manifest)
 
-    for number in range(folder.rounds_done() + 1, plan.averaging.rounds + 1):
-        _run_round(folder, number, clients, runner, plan, examiner)
+        for number in range(folder.rounds_done() + 1, plan.averaging.rounds + 1):
+            _run_round(folder, number, clients, runner, plan, examiner)
 
-    wanted = _wanted(plan, clients)
-    references = measure_references(folder, runner, plan.recipe, wanted, examiner)
-    _finish(plan, settings, folder, manifest)
-    return _result(folder, clients, references)
+        wanted = _wanted(plan, clients)
+        references = measure_references(folder, runner, plan.recipe, wanted, examiner)
+        _finish(plan, settings, folder, manifest)
+        return _result(folder, clients, references)
 
 
 def _run_round(
@@ -99,12 +113,15 @@ def _run_round(
     started = time.monotonic()
     how = plan.averaging
     failed = train_round(folder, number, clients, runner, plan.recipe, how)
-    screened = screen_round(folder, number, clients, failed)
+    screened = screen_round(folder, number, clients, failed, plan.recipe.epochs)
     tell_left_out(screened, f"round {number}")
     averaged = average_round(screened, len(clients), how, plan.out.where)
 
     before = load_weights(folder.start(number))
-    moved = advance(before, averaged, folder.load_state(number - 1, how), how)
+    with np.errstate(over="ignore", invalid="ignore"):
+        moved = advance(before, averaged, folder.load_state(number - 1, how), how)
+    for each in (moved.start, *moved.state.values()):
+        require_finite(each, plan.out.where)
     figures = examiner.measure(moved.model, f"round {number}")
     figures = {"round": number, **figures, "seconds": round(time.monotonic() - started, 3)}
     entry = round_entry(number, before.digest(), moved.model.digest(), screened)
@@ -120,6 +137,8 @@ def _settings(plan: RunPlan, shards: int) -> RunSettings:
             f"{shards} shards in {plan.averaging.rounds} rounds are {updates} updates, too many for run.json"
         )
         raise WrongUsage(what, "--rounds", f"at most {MAX_RUN_UPDATES} updates")
+    if plan.pretrained and not plan.pretrained.is_file():
+        raise WrongUsage("there is no such file", str(plan.pretrained), "--pretrained MODEL.keras")
     try:
         return RunSettings(
             name=plan.name,
@@ -143,19 +162,10 @@ def _refuse_impossible(how: Averaging, shards: int) -> None:
         raise WrongUsage(what, "--rule krum", "more shards, a smaller --krum-f, or --rule median")
 
 
-def _open(plan: RunPlan, settings: RunSettings, manifest: ShardManifest) -> RunFolder:
-    folder = RunFolder(plan.out)
-    if plan.resume:
-        folder.resume(settings)
-    else:
-        architecture = _architecture(plan, manifest)
-        initial = initial_weights(architecture, plan.recipe.seed, plan.pretrained)
-        folder.begin(settings, warm_up(initial, _shards(plan, manifest), plan.recipe, plan.averaging.warm_up))
-    return folder
-
-
-def _architecture(plan: RunPlan, manifest: ShardManifest) -> Architecture:
-    return Architecture(plan.recipe.model, image_shape(manifest), len(manifest.labels), plan.width)
+def _start(plan: RunPlan, manifest: ShardManifest) -> Weights:
+    architecture = Architecture(plan.recipe.model, image_shape(manifest), len(manifest.labels), plan.width)
+    initial = initial_weights(architecture, plan.recipe.seed, plan.pretrained)
+    return warm_up(initial, _shards(plan, manifest), plan.recipe, plan.averaging.warm_up)
 
 
 def _shards(plan: RunPlan, manifest: ShardManifest) -> list[Samples]:

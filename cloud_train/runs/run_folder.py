@@ -1,8 +1,10 @@
 """The folder of a run: checkpoints of its rounds, what can be continued, and what is left at the end."""
 
+import fcntl
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TypeVar
@@ -12,7 +14,14 @@ from cloud_train.averaging.settings import Averaging
 from cloud_train.runs.place import Place
 from cloud_train.training.recipe import Recipe
 from cloud_train.training.weights import Weights, load_weights, save_weights
-from contract.artifacts import MODEL_NAME_PATTERN, RUN_FILE, SHA256_PATTERN, RoundEntry, RunRecord
+from contract.artifacts import (
+    MAX_RUN_BYTES,
+    MODEL_NAME_PATTERN,
+    RUN_FILE,
+    SHA256_PATTERN,
+    RoundEntry,
+    RunRecord,
+)
 from contract.codec import decode, encode
 from contract.errors import MessageError
 from contract.records import Maybe, Nested, Number, Record, Text, rule
@@ -21,6 +30,7 @@ from host_cli.errors import WrongUsage
 
 MODEL_FILE = "model.keras"
 SETTINGS_FILE = "settings.json"
+LOCK_FILE = "run.lock"
 UPDATES_FOLDER = "updates"
 _CHECKPOINT = re.compile(r"round-(\d+)\.npz")
 # What does not change what was trained before, and may be another when a run is continued.
@@ -54,6 +64,22 @@ class RunFolder:
     def path(self) -> Path:
         """The folder on this computer."""
         return self.place.path
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Let no other process of this computer work in this folder while the block runs.
+
+        Raises:
+            WrongUsage: one does.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / LOCK_FILE).open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                what = "another process trains this run"
+                raise WrongUsage(what, self.place.where, "wait for it, or give another --out") from error
+            yield
 
     def checkpoint(self, number: int) -> Path:
         """The weights that round `number` left, 1 or more."""
@@ -162,15 +188,15 @@ class RunFolder:
         self.place.share(path)
 
 
-def load_record_file(kind: type[R], path: Path, hint: str, max_bytes: int | None = None) -> R:
+def load_record_file(kind: type[R], path: Path, hint: str) -> R:
     """Read a document of a run.
 
     Raises:
         WrongUsage: it is missing, or not such a document.
     """
     try:
-        payload = path.read_bytes()
-        return decode(kind, payload) if max_bytes is None else decode(kind, payload, max_bytes)
+        with path.open("rb") as file:
+            return decode(kind, file.read(MAX_RUN_BYTES + 1), MAX_RUN_BYTES)
     except OSError as error:
         raise WrongUsage(f"there is no {path.name}", str(path.parent), hint) from error
     except MessageError as error:

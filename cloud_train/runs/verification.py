@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cloud_train.averaging.rules import TooFewUpdates, average
-from cloud_train.averaging.screening import inspect
+from cloud_train.averaging.screening import follows, inspect
 from cloud_train.averaging.server import Moved, State, advance
 from cloud_train.averaging.updates import BadUpdate, Update, open_update
-from cloud_train.data.shards import MANIFEST_FILE
+from cloud_train.data.shards import MANIFEST_FILE, ShardManifest, image_shape, load_manifest
 from cloud_train.runs.place import Place
 from cloud_train.runs.run_folder import (
     MODEL_FILE,
@@ -18,9 +18,9 @@ from cloud_train.runs.run_folder import (
     RunSettings,
     load_record_file,
 )
-from cloud_train.training.models import load_model
-from cloud_train.training.weights import Weights, digest_of, load_weights
-from contract.artifacts import MAX_RUN_BYTES, RUN_FILE, FileEntry, Lineage, RoundEntry, RunRecord, UpdateEntry
+from cloud_train.training.models import load_model, normalisation
+from cloud_train.training.weights import Architecture, Weights, digest_of, load_weights
+from contract.artifacts import RUN_FILE, FileEntry, Lineage, RoundEntry, RunRecord, UpdateEntry
 from contract.errors import MessageError
 from contract.records import load_record
 from host_cli import files
@@ -52,7 +52,7 @@ def load_run(folder: RunFolder) -> RunRecord:
         WrongUsage: there is no run.
     """
     folder.place.fetch_all(folder.path)
-    return load_record_file(RunRecord, folder.path / RUN_FILE, _HINT, MAX_RUN_BYTES)
+    return load_record_file(RunRecord, folder.path / RUN_FILE, _HINT)
 
 
 def lineage_of(record: RunRecord, folder: RunFolder) -> Lineage:
@@ -80,9 +80,13 @@ def verify(folder: RunFolder, record: RunRecord, data: Place) -> Verified:
     lineage = lineage_of(record, folder)
     found = Verified(len(lineage.rounds), sum(len(_averaged(entry)) for entry in lineage.rounds))
     settings = _settings(lineage, folder)
-    _verify_data(lineage, settings, data, found)
+    manifest = _verify_data(lineage, settings, data, found)
     last = _verify_rounds(folder, lineage, settings, found)
     _verify_model(folder, record, last, found)
+    _verify_figures(folder, record, settings, found)
+    if manifest is not None:
+        _verify_clients(lineage, manifest, found)
+        _verify_meaning(record, manifest, settings, found)
     return found
 
 
@@ -93,20 +97,68 @@ def _settings(lineage: Lineage, folder: RunFolder) -> RunSettings:
         raise WrongUsage(str(error), str(folder.path / RUN_FILE), _HINT) from error
 
 
-def _verify_data(lineage: Lineage, settings: RunSettings, data: Place, found: Verified) -> None:
+def _verify_data(
+    lineage: Lineage, settings: RunSettings, data: Place, found: Verified
+) -> ShardManifest | None:
+    # Returns the manifest when it can be read.
     data.fetch_all(data.path)
-    manifest = data.path / MANIFEST_FILE
-    if not manifest.is_file():
+    path = data.path / MANIFEST_FILE
+    if not path.is_file():
         raise WrongUsage("the shards are not there", data.where, "--data FOLDER, where they are now")
     if settings.data_sha256 != lineage.data.manifest_sha256:
         found.wrong.append("config: it is of another shard manifest than the data")
-    if files.sha256_of(manifest) != lineage.data.manifest_sha256:
+    if files.sha256_of(path) != lineage.data.manifest_sha256:
         found.wrong.append(f"{MANIFEST_FILE}: it is another shard manifest")
     entries = (*lineage.data.shards, lineage.data.test)
     with progress("hashing the data", sum(entry.size for entry in entries), "bytes") as done:
         for entry in entries:
             _verify_file(data.path / entry.path, entry, found)
             done(entry.size)
+    with _named(MANIFEST_FILE, found):
+        manifest = load_manifest(data.path)
+        if entries != tuple(entry.file for entry in (*manifest.shards, manifest.test)):
+            found.wrong.append(f"{MANIFEST_FILE}: it has other files than the run")
+        return manifest
+    return None
+
+
+def _verify_clients(lineage: Lineage, manifest: ShardManifest, found: Verified) -> None:
+    # An update counts as its shard says, and a shard that has none was left out with a reason.
+    examples = {Path(entry.file.path).stem: entry.examples for entry in manifest.shards}
+    for entry in lineage.rounds:
+        if sorted(update.client for update in entry.updates) != sorted(examples):
+            found.wrong.append(f"round {entry.round}: its clients are not the shards of {MANIFEST_FILE}")
+        found.wrong += [
+            f"round {entry.round}, {update.client}: it counts otherwise than {MANIFEST_FILE} says"
+            for update in _averaged(entry)
+            if examples.get(update.client, update.num_examples) != update.num_examples
+        ]
+
+
+def _verify_meaning(
+    record: RunRecord, manifest: ShardManifest, settings: RunSettings, found: Verified
+) -> None:
+    # What a program that takes the model reads in run.json.
+    if record.labels != manifest.labels:
+        found.wrong.append("labels: they are not those of the data")
+    architecture = Architecture(
+        settings.recipe.model, image_shape(manifest), len(manifest.labels), settings.width
+    )
+    with _named("preprocessing", found):
+        scale, offset = normalisation(architecture)
+        if record.preprocessing != replace(manifest.preprocessing, scale=scale, offset=offset):
+            found.wrong.append("preprocessing: it is not that of the data and the model")
+
+
+def _verify_figures(folder: RunFolder, record: RunRecord, settings: RunSettings, found: Verified) -> None:
+    if record.name != settings.name:
+        found.wrong.append("name: it is not that of the config")
+    if found.rounds != settings.averaging.rounds:
+        found.wrong.append(f"config: it is of {settings.averaging.rounds} rounds")
+    with _named("history", found):
+        history = folder.history()
+        if list(record.history) != history or [record.accuracy] != [one["accuracy"] for one in history[-1:]]:
+            found.wrong.append("history: it has other figures than the checkpoints")
 
 
 def _verify_file(path: Path, entry: FileEntry, found: Verified) -> None:
@@ -146,6 +198,8 @@ def _checked_updates(
                 raise BadUpdate(part.client, "its weights are not those that were averaged")
             if (update.header.client, update.header.num_examples) != (part.client, part.num_examples):
                 raise BadUpdate(part.client, "it counts otherwise than when it was averaged")
+            if not follows(update.header, entry.before):
+                raise BadUpdate(part.client, "it was trained from other weights than the round's start")
             updates.append(update)
         done(1)
     return updates if len(updates) == len(_averaged(entry)) else None

@@ -101,6 +101,7 @@ def fit(
         tensors=learner.tensors(),
         figures={**last, "seconds": round(time.monotonic() - started, 3)},
         roles=roles_of(learner.model),
+        start=start.digest(),
     )
 
 

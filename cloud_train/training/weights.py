@@ -13,7 +13,7 @@ from cloud_train.data.samples import Array, read_arrays
 from contract.artifacts import SHA256_PATTERN
 from contract.codec import decode, encode
 from contract.errors import MessageError
-from contract.records import Integer, Items, Nested, Number, Record, Table, Text, rule
+from contract.records import Integer, Items, Maybe, Nested, Number, Record, Table, Text, rule
 from host_cli import files
 from host_cli.errors import WrongUsage
 
@@ -61,6 +61,7 @@ class Weights:
         tensors: float32 arrays in the order of Keras' `get_weights()`.
         figures: loss, seconds, accuracy ... of what made them.
         roles: what each tensor is, one of ROLES; when none are given, every tensor is a `weight`.
+        start: digest of the weights that they were trained from; None: nothing is known of it.
     """
 
     architecture: Architecture
@@ -70,6 +71,7 @@ class Weights:
     tensors: tuple[Array, ...]
     figures: dict[str, float]
     roles: tuple[str, ...] = ()
+    start: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "roles", self.roles or (WEIGHT,) * len(self.tensors))
@@ -91,6 +93,7 @@ class Meta(Record):
     sha256: str = rule(Text(SHA256_PATTERN))
     figures: dict[str, float] = rule(Table(Number()), default={})
     roles: tuple[str, ...] = rule(Items(Text(choices=ROLES), max_items=_MAX_TENSORS), default=())
+    start: str | None = rule(Maybe(Text(SHA256_PATTERN)), default=None, omit=True)
 
 
 def save_weights(weights: Weights, path: Path) -> None:
@@ -107,6 +110,7 @@ def save_weights(weights: Weights, path: Path) -> None:
         sha256=weights.digest(),
         figures=weights.figures,
         roles=weights.roles,
+        start=weights.start,
     )
     arrays = {tensor_name(index): tensor for index, tensor in enumerate(weights.tensors)}
     arrays[META] = np.frombuffer(encode(meta), np.uint8)
@@ -128,7 +132,14 @@ def load_weights(path: Path) -> Weights:
     except MessageError as error:
         raise WrongUsage(f"it is no weights file: {error}", str(path), _HINT) from error
     found = Weights(
-        meta.architecture, meta.client, meta.num_examples, meta.passes, tensors, meta.figures, meta.roles
+        architecture=meta.architecture,
+        client=meta.client,
+        num_examples=meta.num_examples,
+        passes=meta.passes,
+        tensors=tensors,
+        figures=meta.figures,
+        roles=meta.roles,
+        start=meta.start,
     )
     if len(found.roles) != len(tensors):
         raise WrongUsage(f"it has {len(tensors)} tensors but {len(found.roles)} roles", str(path), _HINT)

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloud_train.averaging.rules import TooFewUpdates, average, squared_distances
+from cloud_train.averaging.rules import TooFewUpdates, average, krum, squared_distances
 from cloud_train.averaging.settings import RULES, Averaging
-from cloud_train.training.weights import save_weights
+from cloud_train.training.weights import MOVING_MEAN, MOVING_VARIANCE, save_weights
 from tests.cloud_train.averaging.conftest import (
     batch_norm_update,
     held,
@@ -96,6 +96,48 @@ def test_krum_takes_the_update_with_the_nearest_neighbours():
     np.testing.assert_array_equal(kept.tensors[0], [0.5, 0.5])
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_krum_is_that_of_its_paper(seed):
+    """Scores from all pairs, n - f - 2 neighbours, ties by name: the same choice as a plain computation."""
+    random = np.random.default_rng(seed)
+    bad, keep = int(random.integers(0, 3)), int(random.integers(1, 4))
+    points = random.integers(-3, 4, (int(random.integers(2 * bad + 3, 10)), 2)).astype(float)
+    distances = ((points[:, None] - points[None]) ** 2).sum(-1)
+    scores = [
+        np.sort(np.delete(row, own))[: len(points) - bad - 2].sum() for own, row in enumerate(distances)
+    ]
+    best = sorted(np.argsort(scores, kind="stable")[:keep])
+    chosen = krum(held(updates_of(points)), Averaging(rule="krum", krum_f=bad, krum_keep=keep))
+    assert [update.header.client for update in chosen] == [f"client-{place}" for place in best]
+
+
+def test_a_liar_far_out_does_not_hide_another_one_nearby():
+    """At 1e30 it must not cost the others their digits: the one at distance 1 is still seen."""
+    random = np.random.default_rng(0)
+    good = random.normal(0, 0.01, (5, 1000))
+    for order in range(7):
+        values = np.roll([*good, good[0] + 1.0, 1e30 * random.normal(size=1000)], order, axis=0)
+        chosen = average(held(updates_of(values)), Averaging(rule="krum", krum_f=2))
+        assert np.abs(chosen.tensors[0]).max() < 0.1
+
+
+def test_krum_looks_at_learned_weights_and_counts_those_it_chose():
+    """Statistics may differ; the examples are those of the chosen ones, who weigh the same."""
+    updates = [batch_norm_update(f"c{index}", 10**index, 0.0, 1.0) for index in range(5)]
+    for index, update in enumerate(updates):
+        update.tensors[0][0] = (0.0, 9.0, 0.0, 1.0, 9.0)[index]
+        update.tensors[1][0] = (1e6, 0.0, 0.0, 0.0, 0.0)[index]
+    found = average(held(updates), Averaging(rule="krum", krum_f=0, krum_keep=3))
+    assert found.num_examples == 1 + 100 + 1000
+    assert value_of(found) == pytest.approx(1 / 3)
+
+
+def test_one_client_cannot_say_in_which_pass_the_others_are():
+    """The learning rate of the next round follows from it."""
+    liar = replace(make_weights("liar"), passes=2**53 - 1)
+    assert average(held([make_weights("a"), make_weights("b"), liar]), Averaging()).passes == 1
+
+
 def test_krum_needs_enough_updates():
     """Four are too few to find one liar: it says how many it takes."""
     with pytest.raises(TooFewUpdates, match="needs 5 updates, not 4"):
@@ -125,6 +167,22 @@ def test_a_variance_is_that_of_all_pictures_together():
     assert averaged.tensors[1][0] == pytest.approx(whole.mean(), rel=1e-6)
     assert averaged.tensors[2][0] == pytest.approx(whole.var(), rel=1e-6)
     assert averaged.roles == updates[0].roles
+
+
+def test_every_variance_belongs_to_the_mean_before_it():
+    """Two layers, longer than a block; where the shapes say that there is no mean, it is averaged alone."""
+    random = np.random.default_rng(4)
+    roles = (MOVING_MEAN, MOVING_VARIANCE, MOVING_MEAN, MOVING_VARIANCE, MOVING_VARIANCE)
+    updates = []
+    for client in ("a", "b"):
+        values = [random.uniform(0, 9, size).astype(np.float32) for size in (3, 3, 70_000, 70_000, 2)]
+        updates.append(replace(make_weights(client, 10), tensors=tuple(values), roles=roles))
+    found = average(held(updates), Averaging()).tensors
+    first, second = (update.tensors for update in updates)
+    for place in (1, 3):
+        between = ((first[place - 1] - second[place - 1]) / 2) ** 2
+        np.testing.assert_allclose(found[place], (first[place] + second[place]) / 2 + between, rtol=1e-5)
+    np.testing.assert_allclose(found[4], (first[4] + second[4]) / 2, rtol=1e-6)
 
 
 def test_the_variance_of_a_robust_rule_is_not_pulled_by_one_client():

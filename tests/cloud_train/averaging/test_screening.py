@@ -73,6 +73,29 @@ def test_a_large_shard_may_go_further():
     assert screen(held([*good(), replace(far, num_examples=10)]), HeldUpdate(START)).left_out
 
 
+def test_a_small_shard_may_go_as_far_as_the_others():
+    """Fewer pictures make nobody suspect."""
+    assert not screen(held([*good(), make_weights("small", 1, 5.0)]), HeldUpdate(START)).left_out
+
+
+def test_of_three_updates_one_can_be_the_outlier():
+    """And all who are left out are told in the order of their names, whatever was found first."""
+    updates = [*good(2), make_weights("another", 10, 100.0), make_weights("bad", 10, np.nan)]
+    found = screen(held(updates), HeldUpdate(START))
+    assert [one.client for one in found.left_out] == ["another", "bad"]
+
+
+def test_an_update_of_another_start_is_left_out(tmp_path):
+    """Of an earlier round, or another run: it says what it was trained from, if it says anything."""
+    save_weights(START, tmp_path / "start.npz")
+    start = open_update(tmp_path / "start.npz", "start")
+    own, unknown, other = good()
+    own = replace(own, start=START.digest())
+    other = replace(other, start=own.digest())
+    (left,) = screen(stored([own, unknown, other], tmp_path), start).left_out
+    assert left.client == "client-2" and "from other weights" in left.reason
+
+
 def test_of_two_updates_none_is_an_outlier():
     """Nobody can say which of them is wrong."""
     updates = [make_weights("a", 10, 1.0), make_weights("b", 10, 1000.0)]
@@ -168,6 +191,20 @@ def test_a_file_that_shrinks_while_it_is_read_is_left_out(tmp_path):
     (tmp_path / "client-0.npz").write_bytes(b"short")
     (left,) = screen(updates, None).left_out
     assert left.client == "client-0" and "cannot be read" in left.reason
+
+
+def test_roles_that_do_not_fit_the_tensors_are_refused(tmp_path):
+    """Nobody could say which tensor is a variance."""
+    save_weights(replace(make_weights(), roles=("weight",)), tmp_path / "update.npz")
+    with pytest.raises(BadUpdate, match="2 tensors but 1 roles"):
+        open_update(tmp_path / "update.npz", "shard-3")
+
+
+def test_what_an_update_says_of_itself_is_short(tmp_path):
+    """A gigabyte of it is refused before it is read."""
+    np.savez(tmp_path / "update.npz", meta=np.zeros(300_000, np.uint8))
+    with pytest.raises(BadUpdate, match="its meta is uint8 of shape"):
+        open_update(tmp_path / "update.npz", "shard-3")
 
 
 def test_a_missing_file_is_refused_by_name(tmp_path):

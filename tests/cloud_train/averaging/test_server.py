@@ -35,9 +35,9 @@ def test_momentum_goes_on_in_the_direction_of_the_rounds():
 
 
 def test_adam_follows_its_paper():
-    """Two rounds, computed by hand from Algorithm 2 with the paper's betas and tau."""
+    """Three rounds, forth and back, computed by hand from Algorithm 2 with the paper's betas and tau."""
     weights, state, m, v, x = make_weights(value=0), {}, 0.0, TAU**2, 0.0
-    for target in (0.5, 0.2):
+    for target in (0.5, 0.2, -0.7):
         averaged = make_weights(value=target)
         delta = np.float32(target) - np.float32(x)
         m, v = BETA_1 * m + (1 - BETA_1) * delta, BETA_2 * v + (1 - BETA_2) * delta**2

@@ -61,6 +61,7 @@ def trained(start: Weights, job: TrainJob) -> Weights:
         passes=start.passes + job.epochs,
         tensors=tensors,
         figures={"seconds": 1.0},
+        start=start.digest(),
     )
 
 

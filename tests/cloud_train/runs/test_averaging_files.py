@@ -107,3 +107,19 @@ def test_the_newest_round_of_a_run_can_be_averaged_by_another_rule(
     assert cli.main(["average", "--run", str(out), "--rule", "median", "-o", str(average_file)]) == 0
     updates = [load_weights(path).tensors[0] for path in (out / "updates" / "round-2").iterdir()]
     np.testing.assert_allclose(load_weights(average_file).tensors[0], np.median(updates, axis=0), rtol=1e-6)
+
+
+def test_a_round_that_has_begun_is_newer_than_the_last_one_that_is_over(
+    shard_folder, tmp_path, monkeypatch, capsys
+):
+    """And what a killed trainer left half-written is no update."""
+    without_tensorflow(monkeypatch)
+    out, average_file = tmp_path / "run", tmp_path / "average.npz"
+    story.run(plan_of(shard_folder, out, rounds=1), Trainers())
+    with pytest.raises(Failed):
+        again = plan_of(shard_folder, out, resume=True, rounds=2, quorum=2)
+        story.run(again, Trainers(fail={"shard-1": "killed"}))
+    (out / "updates" / "round-2" / ".shard-1.99.tmp.npz").write_bytes(b"half")
+    assert cli.main(["average", "--run", str(out), "-o", str(average_file)]) == 0
+    trained = load_weights(out / "updates" / "round-2" / "shard-0.npz")
+    assert load_weights(average_file).digest() == trained.digest()

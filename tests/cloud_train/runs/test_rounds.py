@@ -15,12 +15,20 @@ from cloud_train.averaging.rules import average
 from cloud_train.averaging.server import advance
 from cloud_train.averaging.settings import Averaging
 from cloud_train.averaging.updates import open_update
+from cloud_train.data.datasets import Dataset
+from cloud_train.data.shards import write_shards
+from cloud_train.data.splitters import Deal
 from cloud_train.runs import rounds as story
+from cloud_train.runs.lineage import REASON_CHARACTERS
+from cloud_train.runs.place import Place
+from cloud_train.runs.run_folder import RunFolder
+from cloud_train.training.recipe import Recipe
 from cloud_train.training.weights import load_weights, save_weights
 from contract.artifacts import RunRecord
 from contract.codec import decode
 from host_cli import files
 from host_cli.errors import Failed, WrongUsage
+from tests.cloud_train.conftest import CLASSES, make_samples
 from tests.cloud_train.runs.stand_ins import Trainers, plan_of, without_tensorflow
 
 ROOT = Path(__file__).parents[3]
@@ -74,6 +82,7 @@ def _assert_round_follows_from_updates(out):
     # Unequal shards, so a plain mean would show.
     updates = [open_update(out / "updates" / "round-1" / f"shard-{index}.npz", "x") for index in (0, 1)]
     assert [update.header.num_examples for update in updates] == [81, 80]
+    assert {update.header.start for update in updates} == {load_weights(out / "start-1.npz").digest()}
     how = Averaging()
     expected = advance(load_weights(out / "start-1.npz"), average(updates, how), {}, how)
     assert load_weights(out / "round-1.npz").digest() == expected.model.digest()
@@ -117,6 +126,8 @@ SPOILED = [
     (Trainers(spoil={"shard-1": not_a_number}), "NaN"),
     (Trainers(spoil={"shard-1": claims_more}), "1000000 examples, its shard has 80"),
     (Trainers(spoil={"shard-1": lambda update: replace(update, client="shard-0")}), "is of shard-0"),
+    (Trainers(spoil={"shard-1": lambda update: replace(update, passes=2**53 - 1)}), "this round ends with 1"),
+    (Trainers(spoil={"shard-1": lambda update: replace(update, start="0" * 64)}), "from other weights"),
 ]
 
 
@@ -136,13 +147,21 @@ def test_a_client_that_fails_is_left_out_and_named_everywhere(
     assert load_weights(out / "round-1.npz").digest() == alone.digest()
 
 
+def test_a_long_reason_is_cut_and_stands_where_its_client_does(quick, shard_folder, tmp_path):
+    """run.json has the clients in their order, whoever was left out."""
+    story.run(plan_of(shard_folder, tmp_path / "run", rounds=1), Trainers(fail={"shard-0": "x" * 1000}))
+    first, second = record_of(tmp_path / "run").lineage.rounds[0].updates
+    assert (first.client, first.left_out) == ("shard-0", "x" * REASON_CHARACTERS)
+    assert (second.client, second.left_out) == ("shard-1", None)
+
+
 def test_too_few_updates_end_the_run_without_a_model(quick, shard_folder, tmp_path):
     """A quorum of 2 of 2: the one that is missing is named; --resume trains it, and only it."""
     out, trainers = tmp_path / "run", Trainers(fail={"shard-1": "out of memory"})
     with pytest.raises(Failed, match="1 of 2 updates can be averaged, 2 are needed; shard-1: out of memory"):
         story.run(plan_of(shard_folder, out, quorum=2), trainers)
     left = sorted(path.name for path in out.rglob("*") if path.is_file())
-    assert left == ["settings.json", "shard-0.npz", "start-1.npz"]
+    assert left == ["run.lock", "settings.json", "shard-0.npz", "start-1.npz"]
     again = Trainers()
     story.run(plan_of(shard_folder, out, resume=True, quorum=2), again)
     assert again.trained == ["shard-1", "shard-0", "shard-1"]
@@ -205,7 +224,10 @@ def test_an_update_that_was_damaged_is_trained_again(quick, shard_folder, tmp_pa
     assert again.trained == ["shard-0", "shard-1"]
 
 
-@pytest.mark.parametrize("change", [{"passes": 9}, {"client": "shard-1"}, {"num_examples": 80}], ids=str)
+CHANGES = [{"passes": 9}, {"client": "shard-1"}, {"num_examples": 80}, {"start": "0" * 64}]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=str)
 def test_an_update_of_another_round_or_client_is_trained_again(change, quick, shard_folder, tmp_path):
     """It is whole, but not what this round asked for."""
     out, trainers = tmp_path / "run", Trainers(fail={"shard-1": "killed"})
@@ -216,6 +238,78 @@ def test_an_update_of_another_round_or_client_is_trained_again(change, quick, sh
     again = Trainers()
     story.run(plan_of(shard_folder, out, resume=True, rounds=1), again)
     assert again.trained == ["shard-0", "shard-1"]
+
+
+def test_passes_of_a_longer_round_are_not_trained_again(quick, shard_folder, tmp_path):
+    """Two passes in each round: an update that is there is known by both."""
+    out = tmp_path / "run"
+    longer = {"recipe": Recipe(epochs=2)}
+    with pytest.raises(Failed):
+        story.run(
+            replace(plan_of(shard_folder, out, quorum=2), **longer), Trainers(fail={"shard-1": "killed"})
+        )
+    again = Trainers()
+    story.run(replace(plan_of(shard_folder, out, resume=True, rounds=1), **longer), again)
+    assert again.trained == ["shard-1"]
+
+
+def test_an_outlier_is_left_out_of_a_round(quick, tmp_path):
+    """Every round knows what its updates started from."""
+    labels = tuple(f"quarter {number}" for number in range(CLASSES))
+    dataset = Dataset(make_samples(90), make_samples(12, seed=9), labels)
+    write_shards(dataset, "quarters", Deal(3), tmp_path / "data")
+    far = Trainers(spoil={"shard-1": lambda one: replace(one, tensors=tuple(t + 9 for t in one.tensors))})
+    result = story.run(plan_of(tmp_path / "data", tmp_path / "run", rounds=1), far)
+    (left,) = result["rounds"][0]["left_out"]
+    assert left["client"] == "shard-1" and "times as far" in left["reason"]
+
+
+def huge(update):
+    return replace(update, tensors=tuple(np.full_like(tensor, 3.4e38) for tensor in update.tensors))
+
+
+@pytest.mark.parametrize("server", ["momentum", "adam"])
+def test_an_average_that_is_no_number_ends_the_run(server, quick, shard_folder, tmp_path):
+    """Of two updates none is an outlier, and each is finite; what comes of them is not, and is not kept."""
+    trainers = Trainers(spoil={"shard-0": huge, "shard-1": huge})
+    with pytest.raises(Failed, match="NaN or infinite"):
+        story.run(plan_of(shard_folder, tmp_path / "run", server=server), trainers)
+    assert not list((tmp_path / "run").glob("round-1.*"))
+
+
+def test_two_processes_never_train_one_run(quick, shard_folder, tmp_path):
+    """The second one is told so, and what the first one has is as it was."""
+    out, second = tmp_path / "run", Trainers()
+    with (
+        RunFolder(Place.here(out)).alone(),
+        pytest.raises(WrongUsage, match="another process trains this run"),
+    ):
+        story.run(plan_of(shard_folder, out), second)
+    assert not second.trained and [path.name for path in out.iterdir()] == ["run.lock"]
+    story.run(plan_of(shard_folder, out), second)
+
+
+def test_more_updates_than_run_json_holds_are_not_trained(quick, shard_folder, tmp_path, monkeypatch):
+    """Not found out after days of training."""
+    monkeypatch.setattr(story, "MAX_RUN_UPDATES", 3)
+    with pytest.raises(WrongUsage, match="2 shards in 2 rounds are 4 updates"):
+        story.run(plan_of(shard_folder, tmp_path / "run"), Trainers())
+
+
+def test_run_json_says_what_the_model_takes_and_what_it_began_with(
+    quick, shard_folder, tmp_path, monkeypatch
+):
+    """The input's scale is that of the model, not of the data; the file of weights is known by its digest."""
+    monkeypatch.setattr(story, "normalisation", lambda architecture: (0.25, -1.0))
+    pretrained = tmp_path / "backbone.keras"
+    plan = replace(plan_of(shard_folder, tmp_path / "run"), pretrained=pretrained)
+    with pytest.raises(WrongUsage, match="no such file"):
+        story.run(plan, Trainers())
+    pretrained.write_bytes(b"weights")
+    story.run(plan, Trainers())
+    record = record_of(tmp_path / "run")
+    assert (record.preprocessing.scale, record.preprocessing.offset) == (0.25, -1.0)
+    assert record.lineage.config["pretrained_sha256"] == files.sha256_of(pretrained)
 
 
 def test_a_new_run_takes_no_update_that_lies_about(quick, shard_folder, tmp_path):

@@ -10,7 +10,7 @@ from cloud_train.averaging.settings import Averaging
 from cloud_train.runs.place import Place
 from cloud_train.runs.run_folder import RunFolder, RunSettings
 from cloud_train.training.recipe import Recipe
-from contract.artifacts import RoundEntry
+from contract.artifacts import MAX_SHARDS, RoundEntry, UpdateEntry
 from host_cli.errors import WrongUsage
 from tests.cloud_train.conftest import make_weights
 
@@ -83,6 +83,16 @@ def test_nothing_is_continued_where_no_run_is(tmp_path):
     """A mistyped folder does not start a new run."""
     with pytest.raises(WrongUsage, match="no run to continue"):
         folder_at(tmp_path / "typo").resume(SETTINGS)
+
+
+def test_a_round_of_the_most_shards_can_be_read_again(tmp_path):
+    """Also when almost all of them were left out, each with a long reason."""
+    folder = folder_at(tmp_path)
+    folder.begin(SETTINGS, make_weights())
+    updates = tuple(UpdateEntry(f"shard-{index}", 10, "2" * 64, "x" * 256) for index in range(MAX_SHARDS))
+    entry = RoundEntry(1, "0" * 64, "1" * 64, updates)
+    folder.save_round(1, MOVED, entry)
+    assert list(folder.entries()) == [entry]
 
 
 class Shelf:

@@ -10,6 +10,8 @@ import pytest
 from cloud_train import cli
 from cloud_train.runs import rounds as story
 from cloud_train.training.weights import load_weights, save_weights
+from contract.artifacts import MAX_RUN_BYTES
+from host_cli import files
 from tests.cloud_train.runs.stand_ins import Trainers, plan_of, without_tensorflow
 
 
@@ -76,6 +78,41 @@ def break_the_chain(path):
     path.write_text(json.dumps(record))
 
 
+def change_record(change):
+    def rewrite(path):
+        record = json.loads(path.read_text())
+        change(record)
+        path.write_text(json.dumps(record))
+
+    return rewrite
+
+
+def replace_shard(path):
+    # The entry in run.json follows the file; shards.json does not.
+    shard = path.parent / ".." / "data" / "shard-1.npz"
+    change_bytes(shard)
+    digest = files.sha256_of(shard)
+    change_record(lambda record: record["lineage"]["data"]["shards"][1].update(sha256=digest))(path)
+
+
+def leave_out_silently(record):
+    record["lineage"]["rounds"][1]["updates"].pop()
+
+
+def count_twice(record):
+    updates = record["lineage"]["rounds"][1]["updates"]
+    updates.append(updates[0])
+
+
+def shorten(record):
+    record["lineage"]["rounds"].pop()
+
+
+def of_another_start(path):
+    weights = load_weights(path.parent / "updates" / "round-2" / "shard-0.npz")
+    save_weights(replace(weights, start="0" * 64), path.parent / "updates" / "round-2" / "shard-0.npz")
+
+
 LINKS = {
     "a shard": ("../data/shard-1.npz", change_bytes, "shard-1.npz: its content"),
     "the test data": ("../data/test.npz", change_bytes, "test.npz: its content"),
@@ -99,6 +136,56 @@ LINKS = {
         change_text('"momentum":0.7', '"momentum":0.4'),
         "round 2: it does not start where",
     ),
+    "a shard and its entry": ("run.json", replace_shard, "shards.json: it has other files"),
+    "no shards at all": (
+        "run.json",
+        change_record(lambda record: record["lineage"]["data"].update(shards=[])),
+        "shards.json: it has other files",
+    ),
+    "the config's data": (
+        "run.json",
+        change_record(lambda record: record["lineage"]["config"].update(data_sha256="0" * 64)),
+        "config: it is of another shard manifest",
+    ),
+    "a count in both": (
+        "run.json",
+        rewrite_all_counts,
+        "round 2, shard-0: it counts otherwise than shards.json",
+    ),
+    "a shard without update": ("run.json", change_record(leave_out_silently), "round 2: its clients are not"),
+    "an update that counts twice": ("run.json", change_record(count_twice), "round 2: its clients are not"),
+    "the number of rounds": ("run.json", change_record(shorten), "config: it is of 2 rounds"),
+    "a round's number": (
+        "run.json",
+        change_record(lambda record: record["lineage"]["rounds"][1].update(round=3)),
+        "round 2: it does not start where",
+    ),
+    "an update of another start": (
+        "run.json",
+        of_another_start,
+        "round 2, shard-0: it was trained from other",
+    ),
+    "the labels": (
+        "run.json",
+        change_record(lambda record: record["labels"].reverse()),
+        "labels: they are not those of the data",
+    ),
+    "the model's input": (
+        "run.json",
+        change_record(lambda record: record["preprocessing"].update(scale=2.0)),
+        "preprocessing: it is not that",
+    ),
+    "the name": ("run.json", change_text('"quarters"', '"thirds"'), "name: it is not that of the config"),
+    "the accuracy": (
+        "run.json",
+        change_record(lambda record: record.update(accuracy=1.0)),
+        "history: it has other figures",
+    ),
+    "the figures": (
+        "run.json",
+        change_record(lambda record: record["history"][0].update(accuracy=1.0)),
+        "history: it has other figures",
+    ),
     "the model": ("model.keras", change_bytes, "model.keras: its content"),
 }
 
@@ -118,8 +205,6 @@ def test_a_model_that_is_not_of_the_last_round_is_named(finished, capsys):
     """Even when run.json has the hash of the file that was put in its place."""
     shutil.copy(finished / "round-1.npz", finished / "model.keras")
     record = json.loads((finished / "run.json").read_text())
-    from host_cli import files
-
     record["model"]["sha256"] = files.sha256_of(finished / "model.keras")
     (finished / "run.json").write_text(json.dumps(record))
     code, found = verify(finished, capsys)
@@ -156,6 +241,18 @@ def test_what_is_no_run_is_wrong_usage(tmp_path, finished, capsys):
     assert code == 2 and "says nothing of its descent" in found["error"]["message"]
     (finished / "run.json").write_text("{")
     assert verify(finished, capsys)[0] == 2
+
+
+def test_run_json_leads_nowhere_else(finished, capsys):
+    """A client whose name is a path, or a run.json without end: exit code 2, and no such file is opened."""
+    path = finished / "run.json"
+    change_record(lambda record: record["lineage"]["rounds"][0]["updates"][0].update(client="../../x"))(path)
+    code, found = verify(finished, capsys)
+    assert code == 2 and "client must be text like" in found["error"]["message"]
+    with path.open("wb") as file:
+        file.truncate(2 * MAX_RUN_BYTES)
+    code, found = verify(finished, capsys)
+    assert code == 2 and f"at most {MAX_RUN_BYTES} are allowed" in found["error"]["message"]
 
 
 def test_a_whole_run_that_is_not_finite_is_refused(finished, capsys):
