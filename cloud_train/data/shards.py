@@ -12,10 +12,10 @@ from cloud_train.data.samples import Array, BadSamples, Samples, load_samples, s
 from cloud_train.data.splitters import IID, MAX_ALPHA, MAX_SHARDS, MIN_ALPHA, STRATEGIES, Deal, deal
 from cloud_train.data.spool import disk_errors
 from contract.artifacts import LABELS, MAX_CLASSES, SHA256_PATTERN, FileEntry, Preprocessing
-from contract.codec import decode, encode
-from contract.errors import MessageError
+from contract.codec import encode
 from contract.records import Integer, Items, Maybe, Nested, Number, Record, Text, rule
 from host_cli import files
+from host_cli.documents import read_document
 from host_cli.errors import WrongUsage
 from host_cli.progress import Advance, progress
 
@@ -94,13 +94,8 @@ def load_manifest(folder: Path) -> ShardManifest:
     Raises:
         WrongUsage: it is not there, or not a shard manifest.
     """
-    path = folder / MANIFEST_FILE
-    try:
-        return decode(ShardManifest, path.read_bytes(), MAX_MANIFEST_BYTES)
-    except OSError as error:
-        raise WrongUsage(f"there is no {MANIFEST_FILE}", str(folder), _split_again(folder)) from error
-    except MessageError as error:
-        raise WrongUsage(str(error), str(path), _split_again(folder)) from error
+    path, hint = folder / MANIFEST_FILE, _split_again(folder)
+    return read_document(ShardManifest, path, hint, max_bytes=MAX_MANIFEST_BYTES)
 
 
 def verify_shards(folder: Path, manifest: ShardManifest) -> None:

@@ -16,15 +16,15 @@ from cloud_train.runs.gathering import Client, average_round, screen_round, tell
 from cloud_train.runs.lineage import lineage_of, round_entry
 from cloud_train.runs.place import Place
 from cloud_train.runs.references import Reference, measure_references
-from cloud_train.runs.run_folder import MODEL_FILE, RunFolder, RunSettings
+from cloud_train.runs.run_folder import RunFolder, RunSettings
 from cloud_train.runs.warm_up import warm_up
 from cloud_train.training.examiner import Examiner
-from cloud_train.training.models import initial_weights, normalisation, save_model
+from cloud_train.training.model_files import MODEL_FILE, About, write_model
+from cloud_train.training.models import initial_weights
 from cloud_train.training.recipe import Recipe
-from cloud_train.training.weights import Architecture, Weights, load_weights
-from contract.artifacts import MAX_RUN_UPDATES, RoundEntry, RunRecord
+from cloud_train.training.weights import Architecture, load_weights
+from contract.artifacts import MAX_RUN_UPDATES, RoundEntry
 from contract.errors import MessageError
-from contract.stamps import format_time
 from host_cli import files
 from host_cli.errors import WrongUsage
 
@@ -185,22 +185,19 @@ def _wanted(plan: RunPlan, clients: Sequence[Client]) -> list[Reference]:
 
 def _finish(plan: RunPlan, settings: RunSettings, folder: RunFolder, manifest: ShardManifest) -> None:
     """Write model.keras, and then run.json, which says that the model is complete."""
-    weights: Weights = load_weights(folder.checkpoint(plan.averaging.rounds))
-    model = folder.path / MODEL_FILE
-    save_model(weights, model)
-    folder.place.share(model)
-    scale, offset = normalisation(weights.architecture)
-    record = RunRecord(
+    weights = load_weights(folder.checkpoint(plan.averaging.rounds))
+    about = About(
         name=plan.name,
-        model=files.describe(model),
         labels=manifest.labels,
-        preprocessing=replace(manifest.preprocessing, scale=scale, offset=offset),
-        created=format_time(time.time()),
+        preprocessing=manifest.preprocessing,
         accuracy=weights.figures["accuracy"],
-        history=tuple(folder.history()),
+        history=folder.history(),
         lineage=lineage_of(plan.data, manifest, settings, folder.entries()),
     )
-    folder.save_run(record)
+    model = folder.path / MODEL_FILE
+    run_file = write_model(weights, model, about)
+    folder.place.share(model)
+    folder.place.share(run_file)
 
 
 def _result(

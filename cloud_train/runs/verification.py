@@ -11,16 +11,11 @@ from cloud_train.averaging.server import Moved, State, advance
 from cloud_train.averaging.updates import BadUpdate, Update, open_update
 from cloud_train.data.shards import MANIFEST_FILE
 from cloud_train.runs.place import Place
-from cloud_train.runs.run_folder import (
-    MODEL_FILE,
-    UPDATES_FOLDER,
-    RunFolder,
-    RunSettings,
-    load_record_file,
-)
+from cloud_train.runs.run_folder import UPDATES_FOLDER, RunFolder, RunSettings
+from cloud_train.training.model_files import MODEL_FILE, read_run
 from cloud_train.training.models import load_model
 from cloud_train.training.weights import Weights, digest_of, load_weights
-from contract.artifacts import MAX_RUN_BYTES, RUN_FILE, FileEntry, Lineage, RoundEntry, RunRecord, UpdateEntry
+from contract.artifacts import RUN_FILE, FileEntry, Lineage, RoundEntry, RunRecord, UpdateEntry
 from contract.errors import MessageError
 from contract.records import load_record
 from host_cli import files
@@ -52,10 +47,10 @@ def load_run(folder: RunFolder) -> RunRecord:
         WrongUsage: there is no run.
     """
     folder.place.fetch_all(folder.path)
-    return load_record_file(RunRecord, folder.path / RUN_FILE, _HINT, MAX_RUN_BYTES)
+    return read_run(folder.path / RUN_FILE, _HINT)
 
 
-def lineage_of(record: RunRecord, folder: RunFolder) -> Lineage:
+def require_lineage(record: RunRecord, folder: RunFolder) -> Lineage:
     """Return what run.json says of the run's descent.
 
     Raises:
@@ -77,7 +72,7 @@ def verify(folder: RunFolder, record: RunRecord, data: Place) -> Verified:
     Raises:
         WrongUsage: run.json has no lineage, or there are no shards where they should be.
     """
-    lineage = lineage_of(record, folder)
+    lineage = require_lineage(record, folder)
     found = Verified(len(lineage.rounds), sum(len(_averaged(entry)) for entry in lineage.rounds))
     settings = _settings(lineage, folder)
     _verify_data(lineage, settings, data, found)

@@ -108,7 +108,7 @@ def carry_out(order: FitOrder, work: Path, meter: Meter, passed: Callable[[Figur
             advance=advance,
             watching=watching,
         )
-    leaving.leave(weights, place, work, data=shards[0].parent, history=history, now_s=time.time())
+    leaving.leave(weights, place, work, data=shards[0].parent, history=history)
     if order.checkpoints is not None:
         order.checkpoints.clear()
     return Fitted(weights, place, history)

@@ -38,7 +38,7 @@ def test_the_number_comes_from_where_kubernetes_puts_it(work, monkeypatch):
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (lambda text: text[:-9], "no list of jobs: payload is not valid JSON"),
+        (lambda text: text[:-9], "payload is not valid JSON"),
         (lambda text: text.replace('"i.npz"', "7"), r"jobs[0].init"),
         (lambda text: json.dumps({"v": 1}), "recipe is missing"),
     ],
@@ -53,6 +53,6 @@ def test_a_damaged_list_is_named(work, tmp_path, damage, said):
 
 def test_a_list_that_is_not_there_or_too_short_is_named(work, tmp_path):
     """What was asked for and what there is."""
-    assert "there is no such file" in work("--index", "0", jobs=tmp_path / "no.json")[2]
+    assert "there is no no.json" in work("--index", "0", jobs=tmp_path / "no.json")[2]
     code, became, error = work("--index", "2")
     assert (code, became) == (2, []) and "there are 2 jobs, no number 2" in error
