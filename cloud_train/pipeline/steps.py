@@ -72,8 +72,7 @@ def fit(definition: str, number: int, shard: int, data: str, run: str) -> str:
         out=_place(run, RunFolder.update, number, client),
         examples=0,
     )
-    arguments = [argument for argument in fit_arguments(job, recipe) if argument not in ("--json", "--steps")]
-    call("cloud-train", arguments)
+    call("cloud-train", fit_arguments(job, recipe))
     return job.out
 
 

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from cloud_train import cli
-from cloud_train.runners.jobs import JobList, TrainJob, fit_arguments
+from cloud_train.runners.jobs import SAID_IN_JSON, JobList, TrainJob, fit_arguments
 from cloud_train.training.recipe import Recipe
 from contract.codec import encode
 
@@ -31,8 +31,8 @@ def work(tmp_path, monkeypatch, capsys):
 def test_the_number_comes_from_where_kubernetes_puts_it(work, monkeypatch):
     """Or from the command line, to try it by hand."""
     monkeypatch.setenv("JOB_COMPLETION_INDEX", "1")
-    assert work()[1][0][1:] == ["-m", "cloud_train", *fit_arguments(JOBS[1], Recipe(seed=4))]
-    assert work("--index", "0")[1][1][3:] == fit_arguments(JOBS[0], Recipe(seed=4))
+    assert work()[1][0][1:] == ["-m", "cloud_train", *fit_arguments(JOBS[1], Recipe(seed=4)), *SAID_IN_JSON]
+    assert work("--index", "0")[1][1][3:] == [*fit_arguments(JOBS[0], Recipe(seed=4)), *SAID_IN_JSON]
 
 
 @pytest.mark.parametrize(
