@@ -14,7 +14,8 @@ from cloud_train.serving.metrics import Metrics
 
 # As nginx logs a client that went before its answer came.
 CLIENT_GONE = 499
-# A client that is refused while it sends may still read the answer; closing at once would take it away.
+# When the client has said `Connection: close`, uvicorn closes at once, and takes the answer away from a client
+# that still sends.
 LINGER_S = 2.0
 MAX_LOGGED_CHARACTERS = 300
 
