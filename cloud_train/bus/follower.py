@@ -10,7 +10,8 @@ from cloud_train.bus.choices import Choice
 from cloud_train.bus.model_folder import ModelFolder
 from cloud_train.bus.online import MAX_HISTORY, Learner, Position, load_position
 from cloud_train.bus.reader import Reader, find_stream
-from cloud_train.data.samples import Samples, join
+from cloud_train.data.samples import Pictures, Samples
+from cloud_train.data.views import Chain
 from cloud_train.training.weights import Architecture
 from contract.codec import encode
 from contract.records import change
@@ -87,7 +88,7 @@ def _learn(plan: FollowPlan, folder: ModelFolder, link: Link, teller: Teller) ->
     )
     # Built first: who cannot learn from such pictures must not make the publisher wait for it.
     learner, position = _begin(plan, folder, info)
-    test = join([samples for _, samples in reader.read(FIRST_PART, info.test_parts)])
+    test = Chain([samples for _, samples in reader.read(FIRST_PART, info.test_parts)])
 
     def tell(report: TrainingReport) -> None:
         teller.report(report)
@@ -145,7 +146,7 @@ def _step(learner: Learner, position: Position, number: int, samples: Samples) -
     return change(position, next=number + 1, samples=position.samples + len(samples.y), seconds=seconds)
 
 
-def _measure(learner: Learner, position: Position, steps: int, test: Samples) -> Position:
+def _measure(learner: Learner, position: Position, steps: int, test: Pictures) -> Position:
     figures = {"step": steps, "samples": position.samples, **learner.measure(test)}
     figures["seconds"] = round(position.seconds, 3)
     return change(position, history=(*position.history, figures)[-MAX_HISTORY:])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cloud_train.bus.choices import BEST
 from cloud_train.bus.online import Learner, Position
-from cloud_train.data.samples import Samples, save_samples
+from cloud_train.data.samples import Pictures, save_samples
 from cloud_train.data.shards import TEST_FILE
 from cloud_train.training.checkpoint import CHECKPOINT_FILE
 from cloud_train.training.model_files import MODEL_FILE, About, read_run, write_model
@@ -67,7 +67,7 @@ class ModelFolder:
         """
         return read_run(self.path / RUN_FILE, "remove it, or give another --out")
 
-    def finish(self, learner: Learner, position: Position, info: DataInfo, test: Samples) -> None:
+    def finish(self, learner: Learner, position: Position, info: DataInfo, test: Pictures) -> None:
         """Write test.npz, model.keras and then run.json, which says that the model is complete."""
         save_samples(test, self.path / TEST_FILE)
         accuracy = position.history[-1]["accuracy"]

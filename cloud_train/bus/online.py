@@ -8,7 +8,7 @@ import numpy as np
 
 from cloud_train import backend
 from cloud_train.bus.choices import Choice
-from cloud_train.data.samples import Array, Samples, read_arrays
+from cloud_train.data.samples import Array, Pictures, Samples, read_arrays
 from cloud_train.training.examiner import Scorer
 from cloud_train.training.models import build_model, normalisation
 from cloud_train.training.weights import Architecture, Weights
@@ -70,7 +70,7 @@ class Learner:
         """Take one step of the optimizer on these samples."""
         self._model.train_on_batch(self._input(samples.x), samples.y)
 
-    def measure(self, samples: Samples) -> dict[str, float]:
+    def measure(self, samples: Pictures) -> dict[str, float]:
         """Return accuracy (0 to 1) and loss (mean cross-entropy in nats).
 
         Raises:

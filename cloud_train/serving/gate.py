@@ -14,8 +14,7 @@ from cloud_train.serving.metrics import Metrics
 
 # As nginx logs a client that went before its answer came.
 CLIENT_GONE = 499
-# When the client has said `Connection: close`, uvicorn closes at once, and takes the answer away from a client
-# that still sends.
+# uvicorn closes at once after `Connection: close`; a client that still sends would lose its answer.
 LINGER_S = 2.0
 MAX_LOGGED_CHARACTERS = 300
 

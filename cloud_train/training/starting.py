@@ -5,8 +5,8 @@ from pathlib import Path
 
 from cloud_train.data.samples import BadSamples, load_samples
 from cloud_train.data.shards import MANIFEST_FILE, image_shape, load_manifest
+from cloud_train.data.views import Chain
 from cloud_train.training.models import initial_weights
-from cloud_train.training.pictures import Chain
 from cloud_train.training.weights import Architecture, Weights, load_weights
 from host_cli.errors import WrongUsage
 
