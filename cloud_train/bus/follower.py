@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cloud_train.bus.catalogue import Catalogue, Result
-from cloud_train.bus.choices import Choice
+from cloud_train.bus.choices import ModelChoice
 from cloud_train.bus.model_folder import ModelFolder
-from cloud_train.bus.online import MAX_HISTORY, Learner, Position, load_position
+from cloud_train.bus.online import Learner, Position, load_position
 from cloud_train.bus.reader import Reader, find_stream
 from cloud_train.data.samples import Pictures, Samples
 from cloud_train.data.views import Chain
 from cloud_train.training.weights import Architecture
+from contract.artifacts import MAX_ROUNDS
 from contract.codec import encode
 from contract.records import change
 from contract.stamps import format_time
@@ -46,7 +47,7 @@ class FollowPlan:
     base: str
     dataset: str
     run: str
-    choice: Choice
+    choice: ModelChoice
     out: Path
     store: str
     timeout_s: float
@@ -149,7 +150,7 @@ def _step(learner: Learner, position: Position, number: int, samples: Samples) -
 def _measure(learner: Learner, position: Position, steps: int, test: Pictures) -> Position:
     figures = {"step": steps, "samples": position.samples, **learner.measure(test)}
     figures["seconds"] = round(position.seconds, 3)
-    return change(position, history=(*position.history, figures)[-MAX_HISTORY:])
+    return change(position, history=(*position.history, figures)[-MAX_ROUNDS:])
 
 
 def _report(plan: FollowPlan, dataset: str, figures: dict[str, float], is_last: bool) -> TrainingReport:

@@ -7,20 +7,18 @@ from typing import Any
 import numpy as np
 
 from cloud_train import backend
-from cloud_train.bus.choices import Choice
+from cloud_train.bus.choices import ModelChoice
 from cloud_train.data.samples import Array, Pictures, Samples, read_arrays
 from cloud_train.training.examiner import Scorer
 from cloud_train.training.models import build_model, normalisation
 from cloud_train.training.weights import Architecture, Weights
-from contract.artifacts import MAX_RUN_BYTES, SHA256_PATTERN
+from contract.artifacts import MAX_ROUNDS, MAX_RUN_BYTES, SHA256_PATTERN
 from contract.codec import decode, encode
 from contract.errors import MessageError
 from contract.records import Integer, Items, Nested, Number, Record, Table, Text, rule
 from host_cli import files
 from host_cli.errors import Failed, WrongUsage
 
-# As in run.json.
-MAX_HISTORY = 10000
 _META = "meta"
 
 
@@ -34,15 +32,15 @@ class Position(Record):
         next: the part that it learns next.
         samples: how many it has learned from.
         seconds: how long that took.
-        history: figures of the last MAX_HISTORY measurements: step, samples, accuracy, loss, seconds.
+        history: figures of the last MAX_ROUNDS measurements: step, samples, accuracy, loss, seconds.
     """
 
-    choice: Choice = rule(Nested(Choice))
+    choice: ModelChoice = rule(Nested(ModelChoice))
     stream: str = rule(Text(SHA256_PATTERN))
     next: int = rule(Integer(1))
     samples: int = rule(Integer(), default=0)
     seconds: float = rule(Number(0, 1e12, digits=3), default=0.0)
-    history: tuple[dict[str, float], ...] = rule(Items(Table(Number()), max_items=MAX_HISTORY), default=())
+    history: tuple[dict[str, float], ...] = rule(Items(Table(Number()), max_items=MAX_ROUNDS), default=())
 
 
 @dataclass
@@ -50,7 +48,7 @@ class Learner:
     """A Keras model with its optimizer; `scale` and `offset` make its input: pixel * scale + offset."""
 
     architecture: Architecture
-    choice: Choice
+    choice: ModelChoice
     scale: float = field(init=False)
     offset: float = field(init=False)
     _model: Any = field(init=False)

@@ -1,13 +1,12 @@
 """What every runner takes and gives: a trainer's work, why it failed, and how both are said to `fit`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 from cloud_train.training.recipe import Recipe
 from contract.records import Integer, Items, Nested, Record, Text, rule
-
-Advance = Callable[[float], None]
+from host_cli.progress import Advance
 
 MAX_JOBS = 10_000
 MAX_SHARDS_PER_JOB = 10_000

@@ -11,7 +11,6 @@ from typing import IO, Any
 from cloud_train.runners.children import Child, cloud_train, share_of_cores, stop_all
 from cloud_train.runners.jobs import (
     SAID_IN_JSON,
-    Advance,
     Failure,
     TrainJob,
     error_told_in,
@@ -19,6 +18,7 @@ from cloud_train.runners.jobs import (
     too_late,
 )
 from cloud_train.training.recipe import Recipe
+from host_cli.progress import Advance
 
 STOP_SECONDS = 5.0
 _SHOWN_ERROR_CHARACTERS = 400

@@ -16,9 +16,10 @@ from cloud_train.training.checkpoint import Checkpoints
 from cloud_train.training.models import initial_weights
 from cloud_train.training.recipe import Recipe
 from cloud_train.training.starting import architecture_like, load_start
-from cloud_train.training.trainer import Advance, Figures, Watching, fit
+from cloud_train.training.trainer import Figures, Watching, fit
 from cloud_train.training.weights import Architecture, Weights, save_weights
 from host_cli.errors import WrongUsage
+from host_cli.progress import Advance
 
 MAX_CLIENT_CHARACTERS = 128
 

@@ -22,8 +22,8 @@ from cloud_train.training.scalars import Scalars
 from cloud_train.training.weights import Weights
 from contract.codec import encode
 from host_cli.errors import Failed
+from host_cli.progress import Advance
 
-Advance = Callable[[float], None]
 Figures = dict[str, float]
 
 # Pictures that are hashed to tell one shard from another; reading all of a large one would take minutes.

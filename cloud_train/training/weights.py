@@ -5,7 +5,6 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -137,18 +136,32 @@ def load_weights(path: Path) -> Weights:
     return found
 
 
+class Digest:
+    """The SHA-256 over shapes and values of tensors, from blocks in their order."""
+
+    def __init__(self) -> None:
+        self._found = hashlib.sha256()
+
+    def begin(self, dtype: str, shape: tuple[int, ...]) -> None:
+        """Take a tensor's kind; its blocks follow."""
+        self._found.update(json.dumps([dtype, *shape]).encode())
+
+    def add(self, block: Array) -> None:
+        """Take a block of values."""
+        self._found.update(np.ascontiguousarray(block).data)
+
+    def hex(self) -> str:
+        """Return 64 hex digits."""
+        return self._found.hexdigest()
+
+
 def digest_of(tensors: Iterable[Array]) -> str:
     """Return the SHA-256 over shapes and values of tensors, 64 hex digits."""
-    found = hashlib.sha256()
+    found = Digest()
     for tensor in tensors:
-        found.update(kind_of_tensor(tensor.dtype, tensor.shape))
-        found.update(np.ascontiguousarray(tensor).data)
-    return found.hexdigest()
-
-
-def kind_of_tensor(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
-    """Return what a digest takes of a tensor before its values."""
-    return json.dumps([str(dtype), *shape]).encode()
+        found.begin(str(tensor.dtype), tensor.shape)
+        found.add(tensor)
+    return found.hex()
 
 
 def tensor_name(index: int) -> str:

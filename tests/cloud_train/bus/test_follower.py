@@ -75,7 +75,7 @@ def test_a_model_that_is_killed_ends_as_one_that_was_not(bus, shard_folder, tmp_
     through, told = end(start(*follow, "calm", "--model", "a=cnn3", cwd=tmp_path))
     assert through["models"] == expected["models"] and "came to the end of its stream before" in told
     _, told = end(start(*follow, "calm", "--model", "a=cnn3,learning_rate=0.5", cwd=tmp_path))
-    assert "it holds Choice(" in told and "another --out" in told
+    assert "it holds ModelChoice(" in told and "another --out" in told
 
 
 @pytest.mark.parametrize(
