@@ -121,9 +121,8 @@ def _begin(plan: FollowPlan, folder: ModelFolder, info: DataInfo) -> tuple[Learn
     if info.test_samples * info.picture_bytes > MAX_TEST_BYTES:
         what = f"it sets aside {info.test_samples} pictures, more than fit into {MAX_TEST_BYTES} bytes"
         raise WrongUsage(what, info.dataset, "cloud-train publish --test N")
-    shape = info.preprocessing
-    pictures = (shape.height, shape.width, shape.channels)
-    architecture = Architecture(plan.choice.model, pictures, len(info.labels), plan.choice.width)
+    shape, labels = info.preprocessing.shape, len(info.labels)
+    architecture = Architecture(plan.choice.model, shape, labels, plan.choice.width)
     learner = Learner(architecture, plan.choice)
     if found is None:
         return learner, position

@@ -10,7 +10,7 @@ from cloud_train import store
 from cloud_train.averaging.server import advance
 from cloud_train.averaging.settings import KRUM, Averaging
 from cloud_train.data.samples import Samples, load_samples
-from cloud_train.data.shards import MANIFEST_FILE, ShardManifest, image_shape, load_manifest, verify_shards
+from cloud_train.data.shards import MANIFEST_FILE, ShardManifest, load_manifest, verify_shards
 from cloud_train.runners.jobs import Runner
 from cloud_train.runs.gathering import Client, average_round, screen_round, tell_left_out, train_round
 from cloud_train.runs.lineage import lineage_of, round_entry
@@ -155,7 +155,7 @@ def _open(plan: RunPlan, settings: RunSettings, manifest: ShardManifest) -> RunF
 
 
 def _architecture(plan: RunPlan, manifest: ShardManifest) -> Architecture:
-    return Architecture(plan.recipe.model, image_shape(manifest), len(manifest.labels), plan.width)
+    return Architecture(plan.recipe.model, manifest.preprocessing.shape, len(manifest.labels), plan.width)
 
 
 def _shards(plan: RunPlan, manifest: ShardManifest) -> list[Samples]:

@@ -86,10 +86,10 @@ def _folder_of(where: str) -> str:
 
 def _check_fits(model: Any, record: RunRecord, where: str) -> None:
     wanted = record.preprocessing
-    made = (wanted.height, wanted.width, wanted.channels)
     hint = "serve the folder of one run, as the run wrote it"
-    if tuple(model.input_shape[1:]) != made:
-        raise WrongUsage(f"it takes {model.input_shape[1:]}, run.json makes pictures of {made}", where, hint)
+    if tuple(model.input_shape[1:]) != wanted.shape:
+        what = f"it takes {model.input_shape[1:]}, run.json makes pictures of {wanted.shape}"
+        raise WrongUsage(what, where, hint)
     if wanted.resize != RESIZE:
         raise WrongUsage(f"pictures are resized {RESIZE} here, run.json says {wanted.resize}", where, hint)
     if model.output_shape[1] != len(record.labels):

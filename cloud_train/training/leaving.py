@@ -1,6 +1,5 @@
 """What a training leaves: weights, or a model with the record that `quantize` and `serve` read beside it."""
 
-import re
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -10,7 +9,7 @@ from cloud_train.data.shards import MANIFEST_FILE, load_manifest
 from cloud_train.training.model_files import MODEL_SUFFIX, About, read_run, write_model
 from cloud_train.training.recipe import Recipe
 from cloud_train.training.weights import Architecture, Weights, save_weights
-from contract.artifacts import RUN_FILE, Preprocessing
+from contract.artifacts import RUN_FILE, Preprocessing, plain_name
 from host_cli.errors import WrongUsage
 
 WEIGHTS_SUFFIX = ".npz"
@@ -67,7 +66,7 @@ def leave(
 def _write_model(weights: Weights, path: Path, data: Path, history: Sequence[dict[str, float]]) -> list[Path]:
     labels, preprocessing = _about_data(data, weights.architecture)
     accuracy = weights.figures.get("validation_accuracy")
-    about = About(_plain(path.stem), labels, preprocessing, accuracy, history)
+    about = About(plain_name(path.stem), labels, preprocessing, accuracy, history)
     return [path, write_model(weights, path, about)]
 
 
@@ -92,9 +91,4 @@ def _refuse_other_model(path: Path) -> None:
 def _name(architecture: Architecture, recipe: Recipe, now_s: float) -> str:
     width = "" if architecture.width == 1 else f"-w{architecture.width:g}"
     made = datetime.fromtimestamp(now_s, timezone.utc).strftime("%Y%m%dT%H%M%SZ")
-    return f"{_plain(architecture.model)}{width}-e{recipe.epochs}-b{recipe.batch_size}-{made}"
-
-
-def _plain(name: str) -> str:
-    # A model's name as the contract allows it.
-    return re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-._")[:63] or "model"
+    return f"{plain_name(architecture.model)}{width}-e{recipe.epochs}-b{recipe.batch_size}-{made}"
