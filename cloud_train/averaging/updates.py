@@ -10,9 +10,9 @@ from typing import Protocol
 import numpy as np
 
 from cloud_train.data.npz import StoredArray, stored_arrays
+from cloud_train.data.recorded import META
 from cloud_train.data.samples import UNREADABLE, Array
 from cloud_train.training.weights import (
-    META,
     WEIGHT,
     Architecture,
     Meta,

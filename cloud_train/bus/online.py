@@ -8,18 +8,14 @@ import numpy as np
 
 from cloud_train import backend
 from cloud_train.bus.choices import ModelChoice
-from cloud_train.data.samples import Array, Pictures, Samples, read_arrays
+from cloud_train.data.recorded import load_recorded, save_recorded
+from cloud_train.data.samples import Array, Pictures, Samples
 from cloud_train.training.examiner import Scorer
 from cloud_train.training.models import build_model, normalisation
 from cloud_train.training.weights import Architecture, Weights
 from contract.artifacts import MAX_ROUNDS, MAX_RUN_BYTES, SHA256_PATTERN
-from contract.codec import decode, encode
-from contract.errors import MessageError
 from contract.records import Integer, Items, Nested, Number, Record, Table, Text, rule
-from host_cli import files
 from host_cli.errors import Failed, WrongUsage
-
-_META = "meta"
 
 
 @dataclass(frozen=True)
@@ -93,8 +89,7 @@ class Learner:
     def save(self, position: Position, path: Path) -> None:
         """Write everything that the next step needs, with the position it belongs to, as one .npz file."""
         arrays = {_name(index): np.asarray(one) for index, one in enumerate(self._variables())}
-        arrays[_META] = np.frombuffer(encode(position), np.uint8)
-        files.write_with(path, lambda temporary: np.savez(temporary, allow_pickle=False, **arrays))
+        save_recorded(path, position, arrays)
 
     def load(self, arrays: dict[str, Array], path: Path) -> None:
         """Go on from what `save` wrote.
@@ -103,7 +98,7 @@ class Learner:
             WrongUsage: it is of another model.
         """
         variables = self._variables()
-        found = [arrays[name].shape for name in map(_name, range(len(arrays) - 1)) if name in arrays]
+        found = [arrays[name].shape for name in map(_name, range(len(arrays))) if name in arrays]
         if found != [tuple(one.shape) for one in variables]:
             raise WrongUsage("it holds other layers than the model has", str(path), "another --out")
         for index, variable in enumerate(variables):
@@ -126,11 +121,7 @@ def load_position(path: Path) -> tuple[Position, dict[str, Array]] | None:
     if not path.exists():
         return None
     hint = "remove it to begin from the first part again, or give another --out"
-    arrays = read_arrays(path, hint)
-    try:
-        return decode(Position, arrays[_META].tobytes(), MAX_RUN_BYTES), arrays
-    except (KeyError, MessageError) as error:
-        raise WrongUsage(f"it is no checkpoint of a follower: {error}", str(path), hint) from error
+    return load_recorded(Position, path, "checkpoint of a follower", hint, MAX_RUN_BYTES)
 
 
 def _name(index: int) -> str:

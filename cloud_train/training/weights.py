@@ -8,15 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from cloud_train.data.samples import Array, read_arrays
+from cloud_train.data.recorded import load_recorded, save_recorded
+from cloud_train.data.samples import Array
 from contract.artifacts import SHA256_PATTERN
-from contract.codec import decode, encode
-from contract.errors import MessageError
 from contract.records import Integer, Items, Nested, Number, Record, Table, Text, rule
-from host_cli import files
 from host_cli.errors import WrongUsage
 
-META = "meta"
 _HINT = "make it again with `cloud-train fit`"
 _MAX_TENSORS = 2000
 
@@ -107,9 +104,7 @@ def save_weights(weights: Weights, path: Path) -> None:
         figures=weights.figures,
         roles=weights.roles,
     )
-    arrays = {tensor_name(index): tensor for index, tensor in enumerate(weights.tensors)}
-    arrays[META] = np.frombuffer(encode(meta), np.uint8)
-    files.write_with(path, lambda temporary: np.savez(temporary, allow_pickle=False, **arrays))
+    save_recorded(path, meta, {tensor_name(index): tensor for index, tensor in enumerate(weights.tensors)})
 
 
 def load_weights(path: Path) -> Weights:
@@ -118,14 +113,11 @@ def load_weights(path: Path) -> Weights:
     Raises:
         WrongUsage: the file is missing, cut short, changed, or holds something else.
     """
-    arrays = read_arrays(path, _HINT)
+    meta, arrays = load_recorded(Meta, path, "weights file", _HINT)
     try:
-        meta = decode(Meta, arrays[META].tobytes())
         tensors = tuple(arrays[tensor_name(index)] for index in range(meta.tensors))
     except KeyError as error:
         raise WrongUsage(f"it is no weights file, there is no {error} in it", str(path), _HINT) from error
-    except MessageError as error:
-        raise WrongUsage(f"it is no weights file: {error}", str(path), _HINT) from error
     found = Weights(
         meta.architecture, meta.client, meta.num_examples, meta.passes, tensors, meta.figures, meta.roles
     )
