@@ -1,5 +1,6 @@
 """What lies in the folders that one program leaves for the next: training run, bundle, preprocessing."""
 
+import re
 from dataclasses import dataclass
 from typing import Any, Dict, Optional, Tuple
 
@@ -21,7 +22,14 @@ MAX_SHARDS = 1000
 # Rounds times shards of a run: so many updates fit into a run.json.
 MAX_RUN_UPDATES = 65536
 
+_MAX_NAME_CHARACTERS = 63
+
 LABELS = Items(Text(max_length=128), max_items=MAX_CLASSES, min_items=1)
+
+
+def plain_name(text: str) -> str:
+    """Turn any text, such as a file's name, into a model's name as MODEL_NAME_PATTERN allows it."""
+    return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")[:_MAX_NAME_CHARACTERS] or "model"
 
 
 @dataclass(frozen=True)
@@ -37,6 +45,11 @@ class Preprocessing(Record):
     resize: str = rule(Text(choices=("bilinear", "nearest")), default="bilinear")
     scale: float = rule(Number(1e-9, 1e9), default=1 / 255)
     offset: float = rule(Number(-1e9, 1e9), default=0.0)
+
+    @property
+    def shape(self) -> Tuple[int, int, int]:
+        """Height, width and channels of the picture that the model gets."""
+        return self.height, self.width, self.channels
 
 
 @dataclass(frozen=True)

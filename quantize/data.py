@@ -1,7 +1,5 @@
 """Reads what `quantize` is given: labelled pictures, the run record beside the model, label files."""
 
-import hashlib
-import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.artifacts import LABELS, MAX_RUN_BYTES, RUN_FILE, Preprocessing, RunRecord
-from contract.codec import decode
+from contract.artifacts import LABELS, MAX_RUN_BYTES, RUN_FILE, Preprocessing, RunRecord, plain_name
 from contract.errors import ContractError
+from host_cli import files
+from host_cli.documents import read_document
 from host_cli.errors import WrongUsage
 
 MAX_DATA_BYTES = 8 * 1024**3
@@ -137,14 +136,9 @@ def load_card(
         ),
     )
     about = card.preprocessing
-    if (about.height, about.width, about.channels) != input_shape:
+    if about.shape != input_shape:
         raise WrongUsage(f"the preprocessing is not for {input_shape}", where, "train again, or remove it")
     return card
-
-
-def plain_name(stem: str) -> str:
-    """Turn a file's name into a model name that the contract allows."""
-    return re.sub(r"[^a-z0-9._-]+", "-", stem.lower()).strip("-._")[:63] or "model"
 
 
 def plain_preprocessing(input_shape: tuple[int, int, int], model: Path) -> Preprocessing:
@@ -178,19 +172,12 @@ def load_run(model: Path) -> RunRecord | None:
     path = model.parent / RUN_FILE
     if not path.is_file():
         return None
-    try:
-        with path.open("rb") as file:
-            run = decode(RunRecord, file.read(MAX_RUN_BYTES + 1), MAX_RUN_BYTES)
-    except (OSError, ContractError) as error:
-        raise WrongUsage(
-            f"cannot use the run record: {error}", str(path), "train again, or remove it"
-        ) from error
+    hint = "train again, or remove it"
+    run = read_document(RunRecord, path, hint, max_bytes=MAX_RUN_BYTES)
     if run.model.path != model.name:
         return None
-    if run.model.sha256 != hashlib.sha256(model.read_bytes()).hexdigest():
-        raise WrongUsage(
-            f"{RUN_FILE} was written for another {model.name}", str(path), "train again, or remove it"
-        )
+    if run.model.sha256 != files.sha256_of(model):
+        raise WrongUsage(f"{RUN_FILE} was written for another {model.name}", str(path), hint)
     return run
 
 

@@ -2,14 +2,15 @@
 
 import statistics
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from cloud_train.averaging.updates import BadUpdate, Digest, Header, Update, blocks
+from cloud_train.averaging.updates import BadUpdate, Header, Update, blocks
 from cloud_train.data.samples import Array
-from cloud_train.training.weights import MOVING_VARIANCE
+from cloud_train.training.weights import MOVING_VARIANCE, Digest
+from host_cli.progress import Advance
 
 # An update this many times as far from the round's start as the median update is an outlier.
 OUTLIER_FACTOR = 10.0
@@ -18,8 +19,6 @@ OUTLIER_MIN_UPDATES = 3
 # More pictures than any shard holds: who says so wants to be the whole average.
 MAX_EXAMPLES = 1_000_000_000
 SHOWN_CHARACTERS = 100
-
-Advance = Callable[[float], None]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Shard updates as an average sees them: what they say of themselves, and their tensors block by block."""
 
-import hashlib
 import io
 import zipfile
 from collections.abc import Iterator
@@ -11,14 +10,13 @@ from typing import Protocol
 import numpy as np
 
 from cloud_train.data.npz import StoredArray, stored_arrays
+from cloud_train.data.recorded import META
 from cloud_train.data.samples import UNREADABLE, Array
 from cloud_train.training.weights import (
-    META,
     WEIGHT,
     Architecture,
     Meta,
     Weights,
-    kind_of_tensor,
     tensor_name,
 )
 from contract.codec import MAX_PAYLOAD_BYTES, decode
@@ -163,25 +161,6 @@ def blocks(shape: tuple[int, ...], length: int = BLOCK_VALUES) -> Iterator[tuple
     size = size_of(shape)
     for start in range(0, size, length):
         yield start, min(size, start + length)
-
-
-class Digest:
-    """The digest of weights, as `Weights.digest` gives it, from blocks in their order."""
-
-    def __init__(self) -> None:
-        self._found = hashlib.sha256()
-
-    def begin(self, dtype: str, shape: tuple[int, ...]) -> None:
-        """Take a tensor's kind; its blocks follow."""
-        self._found.update(kind_of_tensor(np.dtype(dtype), shape))
-
-    def add(self, block: Array) -> None:
-        """Take a block of values."""
-        self._found.update(np.ascontiguousarray(block).data)
-
-    def hex(self) -> str:
-        """Return 64 hex digits."""
-        return self._found.hexdigest()
 
 
 def _read_meta(path: Path, array: StoredArray) -> Meta:

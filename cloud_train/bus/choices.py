@@ -16,7 +16,7 @@ _NUMBERS = ("learning_rate", "width")
 
 
 @dataclass(frozen=True)
-class Choice(Record):
+class ModelChoice(Record):
     """A model and how it learns.
 
     Attributes:
@@ -34,7 +34,7 @@ class Choice(Record):
     seed: int = rule(Integer(0, 2**32 - 1), default=0)
 
 
-def parse_choice(text: str, seed: int) -> Choice:
+def parse_choice(text: str, seed: int) -> ModelChoice:
     """Read one model.
 
     Raises:
@@ -43,12 +43,12 @@ def parse_choice(text: str, seed: int) -> Choice:
     head, *settings = text.split(",")
     name, equals, model = head.partition("=")
     try:
-        return Choice(name=name, model=model if equals else name, seed=seed, **_read(settings))
+        return ModelChoice(name=name, model=model if equals else name, seed=seed, **_read(settings))
     except (MessageError, ValueError) as error:
         raise WrongUsage(f"no model is written so: {error}", f"--model {text}", _EXAMPLE) from error
 
 
-def parse_choices(texts: list[str], seed: int) -> list[Choice]:
+def parse_choices(texts: list[str], seed: int) -> list[ModelChoice]:
     """Read all models of a command line.
 
     Raises:

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cloud_train.bus.catalogue import Catalogue, Result
-from cloud_train.bus.choices import Choice
+from cloud_train.bus.choices import ModelChoice
 from cloud_train.bus.model_folder import ModelFolder
-from cloud_train.bus.online import MAX_HISTORY, Learner, Position, load_position
+from cloud_train.bus.online import Learner, Position, load_position
 from cloud_train.bus.reader import Reader, find_stream
-from cloud_train.data.samples import Samples, join
+from cloud_train.data.samples import Pictures, Samples
+from cloud_train.data.views import Chain
 from cloud_train.training.weights import Architecture
+from contract.artifacts import MAX_ROUNDS
 from contract.codec import encode
 from contract.records import change
 from contract.stamps import format_time
@@ -45,7 +47,7 @@ class FollowPlan:
     base: str
     dataset: str
     run: str
-    choice: Choice
+    choice: ModelChoice
     out: Path
     store: str
     timeout_s: float
@@ -87,7 +89,7 @@ def _learn(plan: FollowPlan, folder: ModelFolder, link: Link, teller: Teller) ->
     )
     # Built first: who cannot learn from such pictures must not make the publisher wait for it.
     learner, position = _begin(plan, folder, info)
-    test = join([samples for _, samples in reader.read(FIRST_PART, info.test_parts)])
+    test = Chain([samples for _, samples in reader.read(FIRST_PART, info.test_parts)])
 
     def tell(report: TrainingReport) -> None:
         teller.report(report)
@@ -119,9 +121,8 @@ def _begin(plan: FollowPlan, folder: ModelFolder, info: DataInfo) -> tuple[Learn
     if info.test_samples * info.picture_bytes > MAX_TEST_BYTES:
         what = f"it sets aside {info.test_samples} pictures, more than fit into {MAX_TEST_BYTES} bytes"
         raise WrongUsage(what, info.dataset, "cloud-train publish --test N")
-    shape = info.preprocessing
-    pictures = (shape.height, shape.width, shape.channels)
-    architecture = Architecture(plan.choice.model, pictures, len(info.labels), plan.choice.width)
+    shape, labels = info.preprocessing.shape, len(info.labels)
+    architecture = Architecture(plan.choice.model, shape, labels, plan.choice.width)
     learner = Learner(architecture, plan.choice)
     if found is None:
         return learner, position
@@ -145,10 +146,10 @@ def _step(learner: Learner, position: Position, number: int, samples: Samples) -
     return change(position, next=number + 1, samples=position.samples + len(samples.y), seconds=seconds)
 
 
-def _measure(learner: Learner, position: Position, steps: int, test: Samples) -> Position:
+def _measure(learner: Learner, position: Position, steps: int, test: Pictures) -> Position:
     figures = {"step": steps, "samples": position.samples, **learner.measure(test)}
     figures["seconds"] = round(position.seconds, 3)
-    return change(position, history=(*position.history, figures)[-MAX_HISTORY:])
+    return change(position, history=(*position.history, figures)[-MAX_ROUNDS:])
 
 
 def _report(plan: FollowPlan, dataset: str, figures: dict[str, float], is_last: bool) -> TrainingReport:

@@ -2,7 +2,6 @@
 
 import fcntl
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,20 +10,15 @@ from pathlib import Path
 
 from cloud_train.bus.choices import BEST
 from cloud_train.bus.online import Learner, Position
-from cloud_train.data.samples import Samples, save_samples
-from cloud_train.training.models import save_model
-from contract.artifacts import MAX_RUN_BYTES, RUN_FILE, Preprocessing, RunRecord
-from contract.codec import decode, encode
-from contract.errors import MessageError
-from contract.records import change
-from contract.stamps import format_time
+from cloud_train.data.samples import Pictures, save_samples
+from cloud_train.data.shards import TEST_FILE
+from cloud_train.training.checkpoint import CHECKPOINT_FILE
+from cloud_train.training.model_files import MODEL_FILE, About, read_run, write_model
+from contract.artifacts import RUN_FILE, RunRecord
 from contract.training import DataInfo
 from host_cli import files
 from host_cli.errors import WrongUsage
 
-CHECKPOINT_FILE = "checkpoint.npz"
-MODEL_FILE = "model.keras"
-TEST_FILE = "test.npz"
 LOCK_FILE = ".lock"
 
 
@@ -71,26 +65,14 @@ class ModelFolder:
         Raises:
             WrongUsage: it is damaged.
         """
-        path = self.path / RUN_FILE
-        try:
-            return decode(RunRecord, path.read_bytes(), MAX_RUN_BYTES)
-        except MessageError as error:
-            raise WrongUsage(str(error), str(path), "remove it, or give another --out") from error
+        return read_run(self.path / RUN_FILE, "remove it, or give another --out")
 
-    def finish(self, learner: Learner, position: Position, info: DataInfo, test: Samples) -> None:
+    def finish(self, learner: Learner, position: Position, info: DataInfo, test: Pictures) -> None:
         """Write test.npz, model.keras and then run.json, which says that the model is complete."""
         save_samples(test, self.path / TEST_FILE)
-        save_model(learner.weights(position, info.passes), self.model)
-        record = RunRecord(
-            name=info.dataset,
-            model=files.describe(self.model),
-            labels=info.labels,
-            preprocessing=_prepared(info.preprocessing, learner),
-            created=format_time(time.time()),
-            accuracy=position.history[-1]["accuracy"],
-            history=position.history,
-        )
-        files.write_bytes(self.path / RUN_FILE, encode(record))
+        accuracy = position.history[-1]["accuracy"]
+        about = About(info.dataset, info.labels, info.preprocessing, accuracy, position.history)
+        write_model(learner.weights(position, info.passes), self.model, about)
 
 
 def choose_best(out: Path) -> Path:
@@ -103,7 +85,3 @@ def choose_best(out: Path) -> Path:
     for name in (TEST_FILE, MODEL_FILE, RUN_FILE):
         files.write_with(to / name, partial(shutil.copyfile, best / name))
     return to / MODEL_FILE
-
-
-def _prepared(preprocessing: Preprocessing, learner: Learner) -> Preprocessing:
-    return change(preprocessing, scale=learner.scale, offset=learner.offset)

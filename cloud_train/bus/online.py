@@ -7,21 +7,15 @@ from typing import Any
 import numpy as np
 
 from cloud_train import backend
-from cloud_train.bus.choices import Choice
-from cloud_train.data.samples import Array, Samples, read_arrays
+from cloud_train.bus.choices import ModelChoice
+from cloud_train.data.recorded import load_recorded, save_recorded
+from cloud_train.data.samples import Array, Pictures, Samples
 from cloud_train.training.examiner import Scorer
 from cloud_train.training.models import build_model, normalisation
 from cloud_train.training.weights import Architecture, Weights
-from contract.artifacts import MAX_RUN_BYTES, SHA256_PATTERN
-from contract.codec import decode, encode
-from contract.errors import MessageError
+from contract.artifacts import MAX_ROUNDS, MAX_RUN_BYTES, SHA256_PATTERN
 from contract.records import Integer, Items, Nested, Number, Record, Table, Text, rule
-from host_cli import files
 from host_cli.errors import Failed, WrongUsage
-
-# As in run.json.
-MAX_HISTORY = 10000
-_META = "meta"
 
 
 @dataclass(frozen=True)
@@ -34,15 +28,15 @@ class Position(Record):
         next: the part that it learns next.
         samples: how many it has learned from.
         seconds: how long that took.
-        history: figures of the last MAX_HISTORY measurements: step, samples, accuracy, loss, seconds.
+        history: figures of the last MAX_ROUNDS measurements: step, samples, accuracy, loss, seconds.
     """
 
-    choice: Choice = rule(Nested(Choice))
+    choice: ModelChoice = rule(Nested(ModelChoice))
     stream: str = rule(Text(SHA256_PATTERN))
     next: int = rule(Integer(1))
     samples: int = rule(Integer(), default=0)
     seconds: float = rule(Number(0, 1e12, digits=3), default=0.0)
-    history: tuple[dict[str, float], ...] = rule(Items(Table(Number()), max_items=MAX_HISTORY), default=())
+    history: tuple[dict[str, float], ...] = rule(Items(Table(Number()), max_items=MAX_ROUNDS), default=())
 
 
 @dataclass
@@ -50,7 +44,7 @@ class Learner:
     """A Keras model with its optimizer; `scale` and `offset` make its input: pixel * scale + offset."""
 
     architecture: Architecture
-    choice: Choice
+    choice: ModelChoice
     scale: float = field(init=False)
     offset: float = field(init=False)
     _model: Any = field(init=False)
@@ -70,7 +64,7 @@ class Learner:
         """Take one step of the optimizer on these samples."""
         self._model.train_on_batch(self._input(samples.x), samples.y)
 
-    def measure(self, samples: Samples) -> dict[str, float]:
+    def measure(self, samples: Pictures) -> dict[str, float]:
         """Return accuracy (0 to 1) and loss (mean cross-entropy in nats).
 
         Raises:
@@ -95,8 +89,7 @@ class Learner:
     def save(self, position: Position, path: Path) -> None:
         """Write everything that the next step needs, with the position it belongs to, as one .npz file."""
         arrays = {_name(index): np.asarray(one) for index, one in enumerate(self._variables())}
-        arrays[_META] = np.frombuffer(encode(position), np.uint8)
-        files.write_with(path, lambda temporary: np.savez(temporary, allow_pickle=False, **arrays))
+        save_recorded(path, position, arrays)
 
     def load(self, arrays: dict[str, Array], path: Path) -> None:
         """Go on from what `save` wrote.
@@ -105,7 +98,7 @@ class Learner:
             WrongUsage: it is of another model.
         """
         variables = self._variables()
-        found = [arrays[name].shape for name in map(_name, range(len(arrays) - 1)) if name in arrays]
+        found = [arrays[name].shape for name in map(_name, range(len(arrays))) if name in arrays]
         if found != [tuple(one.shape) for one in variables]:
             raise WrongUsage("it holds other layers than the model has", str(path), "another --out")
         for index, variable in enumerate(variables):
@@ -128,11 +121,7 @@ def load_position(path: Path) -> tuple[Position, dict[str, Array]] | None:
     if not path.exists():
         return None
     hint = "remove it to begin from the first part again, or give another --out"
-    arrays = read_arrays(path, hint)
-    try:
-        return decode(Position, arrays[_META].tobytes(), MAX_RUN_BYTES), arrays
-    except (KeyError, MessageError) as error:
-        raise WrongUsage(f"it is no checkpoint of a follower: {error}", str(path), hint) from error
+    return load_recorded(Position, path, "checkpoint of a follower", hint, MAX_RUN_BYTES)
 
 
 def _name(index: int) -> str:

@@ -193,8 +193,7 @@ def read_part(part: DataPart, info: DataInfo) -> Samples:
         raise MessageError(f"{len(part.pictures)} bytes are not {len(part.labels)} pictures")
     if max(part.labels) >= len(info.labels):
         raise MessageError(f"label {max(part.labels)} is none of the {len(info.labels)} labels")
-    shape = info.preprocessing
-    x = np.frombuffer(part.pictures, np.uint8).reshape(-1, shape.height, shape.width, shape.channels)
+    x = np.frombuffer(part.pictures, np.uint8).reshape(-1, *info.preprocessing.shape)
     return Samples(x, np.array(part.labels, np.int64))
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from cloud_train import store
 from cloud_train.bus.stream import SampleStream, StreamPlan
 from cloud_train.data.datasets import load_dataset
-from cloud_train.data.samples import Samples, load_samples
+from cloud_train.data.samples import Pictures, Samples, load_samples
 from cloud_train.data.selection import Choice, choose
 from cloud_train.data.shards import MANIFEST_FILE, load_manifest, verify_shards
-from cloud_train.training.pictures import Chain, Part, Pictures
+from cloud_train.data.views import Chain, Chosen
 from contract.artifacts import Preprocessing
 from contract.errors import MessageError
 from contract.topics import NAME_PATTERN
@@ -80,7 +80,7 @@ def open_stream(source: Source, publisher: str, room_bytes: int, work: Path) -> 
         passes=source.passes,
         seed=source.seed,
     )
-    test = Part(found.test, choose(found.test.y, source.test, source.seed))
+    test = Chosen(found.test, choose(found.test.y, source.test, source.seed))
     try:
         return SampleStream(plan, found.train, test, publisher, room_bytes)
     except MessageError as error:
@@ -103,7 +103,7 @@ def _from_shards(place: str, source: Source, work: Path) -> _Found:
     verify_shards(folder, manifest)
     shards = Chain([load_samples(folder / entry.file.path) for entry in manifest.shards])
     count = len(shards.y) if source.limit is None else source.limit
-    train = Part(shards, choose(shards.y, count, source.seed))
+    train = Chosen(shards, choose(shards.y, count, source.seed))
     test = load_samples(folder / manifest.test.file.path)
     return _Found(manifest.dataset, manifest.labels, manifest.preprocessing, train, test)
 

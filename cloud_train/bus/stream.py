@@ -7,9 +7,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from cloud_train.data.samples import Array, blocks
+from cloud_train.data.samples import Array, Pictures, blocks
 from cloud_train.training.batches import shuffled_places
-from cloud_train.training.pictures import Pictures
 from contract.artifacts import Preprocessing
 from contract.codec import MAX_PAYLOAD_BYTES, encode
 from contract.training import FIRST_PART, MAX_PART_BYTES, DataInfo, DataPart

@@ -86,7 +86,7 @@ def verify(
     with tempfile.TemporaryDirectory(prefix="cloud-train-") as work:
         folder = RunFolder(Place.of(run, Path(work, "run")))
         record = verification.load_run(folder)
-        where = data or verification.lineage_of(record, folder).data.where
+        where = data or verification.require_lineage(record, folder).data.where
         found = verification.verify(folder, record, Place.of(where, Path(work, "data")))
     shown = {"ok": not found.wrong, "rounds": found.rounds, "updates": found.updates, "wrong": found.wrong}
     text = f"{run}: {found.rounds} rounds of {found.updates} updates lead from the shards to the model"

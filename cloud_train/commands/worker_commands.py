@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from contract.errors import MessageError
 from host_cli.errors import WrongUsage
 
 # Kubernetes tells a pod of an Indexed Job its number so.
@@ -20,24 +19,21 @@ def work(
     index: Annotated[int, typer.Option(min=0, envvar=INDEX_VARIABLE, help="Which job of the list.")],
 ) -> None:
     """Do one job of a list: become the `cloud-train fit` that it describes."""
+    from cloud_train.runners.children import cloud_train
+
     arguments = _arguments(jobs, index)
-    os.execv(sys.executable, [sys.executable, "-m", "cloud_train", *arguments])
+    os.execv(sys.executable, cloud_train(arguments))
 
 
 def _arguments(jobs: str, index: int) -> list[str]:
     from cloud_train import store
-    from cloud_train.runners.jobs import MAX_LIST_BYTES, JobList, fit_arguments
-    from contract.codec import decode
+    from cloud_train.runners.jobs import MAX_LIST_BYTES, SAID_IN_JSON, JobList, fit_arguments
+    from host_cli.documents import read_document
 
     with tempfile.TemporaryDirectory() as folder:
         path = store.fetch(jobs, Path(folder))
-        try:
-            with path.open("rb") as stream:
-                found = decode(JobList, stream.read(MAX_LIST_BYTES + 1), MAX_LIST_BYTES)
-        except FileNotFoundError as error:
-            raise WrongUsage("there is no such file", jobs, "--jobs as the runner printed it") from error
-        except MessageError as error:
-            raise WrongUsage(f"it is no list of jobs: {error}", jobs, "the jobs.json of a runner") from error
+        hint = "--jobs with the jobs.json that a runner wrote"
+        found = read_document(JobList, path, hint, max_bytes=MAX_LIST_BYTES, where=jobs)
     if index >= len(found.jobs):
         raise WrongUsage(f"there are {len(found.jobs)} jobs, no number {index}", jobs, "--index from 0")
-    return fit_arguments(found.jobs[index], found.recipe)
+    return [*fit_arguments(found.jobs[index], found.recipe), *SAID_IN_JSON]

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -91,19 +91,22 @@ class Samples:
             )
 
 
-def join(parts: list[Samples]) -> Samples:
-    """Return all samples of `parts` (at least one, of one picture shape), in order.
+class Pictures(Protocol):
+    """Labelled pictures that may be larger than memory: labels at hand, pictures by their places."""
 
-    Raises:
-        BadSamples: the parts have different picture shapes.
-    """
-    for part in parts:
-        if part.image_shape != parts[0].image_shape:
-            raise BadSamples(f"pictures are {part.image_shape} and {parts[0].image_shape}")
-    return Samples(np.concatenate([part.x for part in parts]), np.concatenate([part.y for part in parts]))
+    @property
+    def y(self) -> Array:
+        """Labels, (N,) int64."""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of every picture."""
+
+    def take(self, chosen: Array) -> Samples:
+        """Return the samples at the places `chosen`, (K,) integers, in that order, in memory."""
 
 
-def save_samples(samples: Samples, path: Path, places: Array | None = None) -> None:
+def save_samples(samples: Pictures, path: Path, places: Array | None = None) -> None:
     """Write samples as .npz with arrays x and y, block by block; equal samples give equal bytes.
 
     Args:
@@ -113,8 +116,9 @@ def save_samples(samples: Samples, path: Path, places: Array | None = None) -> N
     """
     places = np.arange(len(samples.y)) if places is None else places
     shape = (len(places), *samples.image_shape)
+    pictures = (samples.take(block).x for block in blocks(places, shape))
     arrays = {
-        "x": npz.ArrayBlocks(samples.x.dtype, shape, (samples.x[block] for block in blocks(places, shape))),
+        "x": npz.ArrayBlocks(np.dtype(np.uint8), shape, pictures),
         "y": npz.ArrayBlocks(samples.y.dtype, shape[:1], [samples.y[places]]),
     }
     files.write_with(path, lambda temporary: npz.write_arrays(temporary, arrays))

@@ -95,8 +95,10 @@ def hold_out(labels: Array, share: float, seed: int) -> tuple[Array, Array]:
         seed: >= 0.
 
     Raises:
-        BadSamples: no label has two pictures.
+        BadSamples: it is no such share, or no label has two pictures.
     """
+    if not 0 < share < 1:
+        raise BadSamples(f"a share is above 0 and below 1, not {share:g}")
     random = np.random.default_rng((seed, _HOLD_OUT))
     held = np.zeros(len(labels), bool)
     for label in np.unique(labels):

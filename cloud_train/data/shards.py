@@ -9,13 +9,13 @@ import numpy as np
 
 from cloud_train.data.datasets import Dataset
 from cloud_train.data.samples import Array, BadSamples, Samples, load_samples, save_samples
-from cloud_train.data.splitters import IID, MAX_ALPHA, MAX_SHARDS, MIN_ALPHA, STRATEGIES, Deal, deal
+from cloud_train.data.splitters import IID, MAX_ALPHA, MIN_ALPHA, STRATEGIES, Deal, deal
 from cloud_train.data.spool import disk_errors
-from contract.artifacts import LABELS, MAX_CLASSES, SHA256_PATTERN, FileEntry, Preprocessing
-from contract.codec import decode, encode
-from contract.errors import MessageError
+from contract.artifacts import LABELS, MAX_CLASSES, MAX_SHARDS, SHA256_PATTERN, FileEntry, Preprocessing
+from contract.codec import encode
 from contract.records import Integer, Items, Maybe, Nested, Number, Record, Text, rule
 from host_cli import files
+from host_cli.documents import read_document
 from host_cli.errors import WrongUsage
 from host_cli.progress import Advance, progress
 
@@ -94,13 +94,8 @@ def load_manifest(folder: Path) -> ShardManifest:
     Raises:
         WrongUsage: it is not there, or not a shard manifest.
     """
-    path = folder / MANIFEST_FILE
-    try:
-        return decode(ShardManifest, path.read_bytes(), MAX_MANIFEST_BYTES)
-    except OSError as error:
-        raise WrongUsage(f"there is no {MANIFEST_FILE}", str(folder), _split_again(folder)) from error
-    except MessageError as error:
-        raise WrongUsage(str(error), str(path), _split_again(folder)) from error
+    path, hint = folder / MANIFEST_FILE, _split_again(folder)
+    return read_document(ShardManifest, path, hint, max_bytes=MAX_MANIFEST_BYTES)
 
 
 def verify_shards(folder: Path, manifest: ShardManifest) -> None:
@@ -124,14 +119,8 @@ def verify_shards(folder: Path, manifest: ShardManifest) -> None:
             done(entry.file.size)
 
 
-def image_shape(manifest: ShardManifest) -> tuple[int, int, int]:
-    """Return height, width and channels of the pictures."""
-    prepared = manifest.preprocessing
-    return prepared.height, prepared.width, prepared.channels
-
-
 def _check_entry(samples: Samples, entry: ShardEntry, manifest: ShardManifest) -> None:
-    samples.check_fits(image_shape(manifest), len(manifest.labels))
+    samples.check_fits(manifest.preprocessing.shape, len(manifest.labels))
     counts = _label_counts(samples.y, manifest.labels)
     if len(samples.y) != entry.examples or entry.label_counts not in ((), counts):
         # Averages are weighted by these numbers.

@@ -9,7 +9,6 @@ from cloud_train.data.samples import Array, BadSamples
 
 IID, DIRICHLET, LABEL_SKEW = "iid", "dirichlet", "label-skew"
 STRATEGIES = (IID, DIRICHLET, LABEL_SKEW)
-MAX_SHARDS = 1000
 # From almost one label for each shard to almost the same mix in all.
 MIN_ALPHA, MAX_ALPHA = 1e-3, 1e6
 DEFAULT_ALPHA = 0.5

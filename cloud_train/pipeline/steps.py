@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cloud_train import store
-from cloud_train.data.shards import MANIFEST_FILE, TEST_FILE, ShardManifest
+from cloud_train.data.shards import MANIFEST_FILE, TEST_FILE, load_manifest
 from cloud_train.pipeline.programs import call
 from cloud_train.runners.jobs import TrainJob, fit_arguments
 from cloud_train.runs.definition import RunDefinition
 from cloud_train.runs.place import Place
-from cloud_train.runs.run_folder import MODEL_FILE, RunFolder, load_record_file
+from cloud_train.runs.run_folder import RunFolder
+from cloud_train.training.model_files import MODEL_FILE
 from contract.artifacts import BUNDLE_FILE, RUN_FILE, BundleManifest
 from contract.codec import encode
 from contract.records import Number, Record, Text, load_record, rule
 from host_cli import files
+from host_cli.documents import read_document
 
 STATE_FILE = "pushed.json"
 # Of the held-out pictures, half at most set the ranges of the int8 model; the others measure it.
@@ -70,8 +72,7 @@ def fit(definition: str, number: int, shard: int, data: str, run: str) -> str:
         out=_place(run, RunFolder.update, number, client),
         examples=0,
     )
-    arguments = [argument for argument in fit_arguments(job, recipe) if argument not in ("--json", "--steps")]
-    call("cloud-train", arguments)
+    call("cloud-train", fit_arguments(job, recipe))
     return job.out
 
 
@@ -100,7 +101,9 @@ def quantize(data: str, run: str, bundle: str, max_drop: float) -> dict[str, flo
         model, _ = (store.fetch(store.join(run, name), Path(work)) for name in (MODEL_FILE, RUN_FILE))
         test = store.fetch(store.join(data, TEST_FILE), Path(work))
         made = Path(work, "bundle")
-        examples = _load(ShardManifest, store.join(data, MANIFEST_FILE)).test.examples
+        examples = load_manifest(
+            store.fetch(store.join(data, MANIFEST_FILE), Path(work)).parent
+        ).test.examples
         options = ["--data", str(test), "--max-drop", str(max_drop), "-o", str(made)]
         options += ["--calibration-samples", str(min(MAX_CALIBRATION_SAMPLES, max(1, examples // 2)))]
         said = call("quantize", [str(model), *options])
@@ -143,7 +146,7 @@ def _accuracy(bundle: str) -> float:
 def _load(kind: type[R], where: str) -> R:
     with tempfile.TemporaryDirectory() as work:
         path = store.fetch(where, Path(work))
-        return load_record_file(kind, path, "remove it, and run the pipeline again")
+        return read_document(kind, path, "remove it, and run the pipeline again")
 
 
 def _read(definition: str) -> RunDefinition:
@@ -152,7 +155,7 @@ def _read(definition: str) -> RunDefinition:
 
 def _run(definition: str, data: str, run: str, *options: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="run-") as work:
-        config = Path(work, "run.json")
+        config = Path(work, "definition.json")
         config.write_text(definition)
         places = ["--runner", "local", "--data", data, "--out", run]
         return call("cloud-train", ["run", "-c", str(config), *places, *options])

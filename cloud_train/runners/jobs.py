@@ -1,18 +1,19 @@
 """What every runner takes and gives: a trainer's work, why it failed, and how both are said to `fit`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 from cloud_train.training.recipe import Recipe
 from contract.records import Integer, Items, Nested, Record, Text, rule
-
-Advance = Callable[[float], None]
+from host_cli.progress import Advance
 
 MAX_JOBS = 10_000
 MAX_SHARDS_PER_JOB = 10_000
 MAX_LIST_BYTES = 64 * 1024 * 1024
 _PLACE = Text(max_length=4096)  # a path, or an URL of an object store
+# Options of a `fit` that a program listens to: how far it is, and how it ended.
+SAID_IN_JSON = ("--json", "--steps")
 # A job says itself how many passes it makes: a reference makes more of them than a shard in a round.
 _SAID_BY_JOB = {"epochs"}
 
@@ -86,7 +87,7 @@ def error_told_in(said: Any) -> str | None:
 
 def fit_arguments(job: TrainJob, recipe: Recipe) -> list[str]:
     """Return `fit` and its options: the job, and every hyperparameter, none left to a default."""
-    arguments = ["fit", "--json", "--steps"]
+    arguments = ["fit"]
     for shard in job.shards:
         arguments += ["--shard", shard]
     arguments += ["--client", job.client, "--init", job.init, "--epochs", str(job.epochs)]

@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from cloud_train.runners.children import share_of_cores
 from cloud_train.runners.kubernetes_settings import KubernetesSettings
 
 TRAINER = "trainer"
@@ -16,7 +17,6 @@ USER_ID = 10001
 # A trainer that is stopped has nothing to save: its update is put in one piece, or not at all.
 STOP_SECONDS = 5
 _NAME_CHARACTERS = 40  # with a digest and an index still a host name, which has at most 63
-_THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -121,14 +121,14 @@ def _container(work: Round, settings: KubernetesSettings) -> dict[str, Any]:
     amounts: dict[str, str] = {"cpu": settings.cpu, "memory": settings.memory}
     if settings.gpus:
         amounts["nvidia.com/gpu"] = str(settings.gpus)
+    environment = {**share_of_cores(settings.threads()), "HOME": "/tmp"}
     container: dict[str, Any] = {
         "name": TRAINER,
         "image": settings.image,
         "imagePullPolicy": "IfNotPresent",  # also for `latest`, which may be on the node only
         "command": ["cloud-train", "work", "--jobs", work.jobs_url],
         # A library counts the cores of the node, not of the pod.
-        "env": [{"name": name, "value": str(settings.threads())} for name in _THREADS]
-        + [{"name": "HOME", "value": "/tmp"}],
+        "env": [{"name": name, "value": value} for name, value in environment.items()],
         "resources": {"requests": amounts, "limits": amounts},
         # The end of the log becomes the pod's message, so nobody needs the right to read logs.
         "terminationMessagePolicy": "FallbackToLogsOnError",

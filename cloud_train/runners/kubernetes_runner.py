@@ -5,15 +5,16 @@ import time
 from collections.abc import Sequence
 
 from cloud_train import store
-from cloud_train.runners.jobs import Advance, Failure, TrainJob
+from cloud_train.runners.jobs import Failure, TrainJob
 from cloud_train.runners.kubernetes_api import Cluster
-from cloud_train.runners.kubernetes_follow import Follower, Pauses
 from cloud_train.runners.kubernetes_job import Owner, Round, build_job
 from cloud_train.runners.kubernetes_settings import KubernetesSettings
 from cloud_train.runners.kubernetes_staging import Staging
 from cloud_train.runners.kubernetes_state import read_job
+from cloud_train.runners.kubernetes_watch import JobWatch, Pauses
 from cloud_train.training.recipe import Recipe
 from host_cli.errors import Failed, Unreachable, WrongUsage
+from host_cli.progress import Advance
 
 STOP_PATIENCE_S = 5.0
 DELETION_PATIENCE_S = 60.0
@@ -77,7 +78,7 @@ class KubernetesRunner:
 
         uid = self._begin(work)
         try:
-            reasons, goes_on = Follower(self._cluster, work, uid, self._pauses, collect).follow()
+            reasons, goes_on = JobWatch(self._cluster, work, uid, self._pauses, collect).wait()
         except KeyboardInterrupt:
             self._stop(work.name)
             raise

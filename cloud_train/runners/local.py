@@ -1,10 +1,6 @@
 """Runs trainers as processes on this computer: as many at once as there are cores."""
 
-import json
-import os
 import selectors
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,22 +8,29 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any
 
-from cloud_train.runners.jobs import Advance, Failure, TrainJob, error_told_in, fit_arguments, too_late
+from cloud_train.runners.children import Child, cloud_train, share_of_cores, stop_all
+from cloud_train.runners.jobs import (
+    SAID_IN_JSON,
+    Failure,
+    TrainJob,
+    error_told_in,
+    fit_arguments,
+    too_late,
+)
 from cloud_train.training.recipe import Recipe
+from host_cli.progress import Advance
 
 STOP_SECONDS = 5.0
 _SHOWN_ERROR_CHARACTERS = 400
-_READ_BYTES = 64 * 1024
 
 
 @dataclass
 class _Trainer:
-    """A process that trains, its answers so far, and where it writes its errors."""
+    """A process that trains, its last answer, and where it writes its errors."""
 
     job: TrainJob
-    process: subprocess.Popen[bytes]
+    child: Child
     errors: IO[bytes]
-    unread: bytes = b""
     said: dict[str, Any] | None = None
 
 
@@ -51,10 +54,10 @@ class LocalRunner:
                 while waiting and len(running) < at_once:
                     trainer = self._start(waiting.pop(0), recipe, self._cores // at_once)
                     running.append(trainer)
-                    selector.register(_stdout(trainer), selectors.EVENT_READ, trainer)
+                    selector.register(trainer.child, selectors.EVENT_READ, trainer)
                 for trainer in _heard(selector, until_s):
                     if not _listen(trainer, advance):
-                        selector.unregister(_stdout(trainer))
+                        selector.unregister(trainer.child)
                         running.remove(trainer)
                         reasons[trainer.job.client] = _finish(trainer)
                 if until_s is not None and time.monotonic() >= until_s:
@@ -64,16 +67,9 @@ class LocalRunner:
         return [Failure(client, reason) for client, reason in ends if reason is not None]
 
     def _start(self, job: TrainJob, recipe: Recipe, threads: int) -> _Trainer:
-        errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process, closed in _close
-        environment = {**self._environment, **_share_of_cores(threads)}
-        process = subprocess.Popen(
-            _command(job, recipe),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            env=environment,
-        )
-        return _Trainer(job, process, errors)
+        errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process, closed when that ends
+        environment = {**self._environment, **share_of_cores(threads)}
+        return _Trainer(job, Child(_command(job, recipe), environment, errors), errors)
 
 
 @contextmanager
@@ -84,7 +80,9 @@ def _running() -> Iterator[tuple[selectors.BaseSelector, list[_Trainer]]]:
         try:
             yield selector, trainers
         finally:
-            _stop(trainers)
+            stop_all([trainer.child for trainer in trainers], STOP_SECONDS)
+            for trainer in trainers:
+                trainer.errors.close()
 
 
 def _heard(selector: selectors.BaseSelector, until_s: float | None) -> list[_Trainer]:
@@ -93,40 +91,25 @@ def _heard(selector: selectors.BaseSelector, until_s: float | None) -> list[_Tra
 
 
 def _command(job: TrainJob, recipe: Recipe) -> list[str]:
-    return [sys.executable, "-m", "cloud_train", *fit_arguments(job, recipe)]
-
-
-def _share_of_cores(threads: int) -> dict[str, str]:
-    # Left alone, every trainer would start a thread per core, and they would wait for each other.
-    names = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
-    return {name: str(max(1, threads)) for name in names}
-
-
-def _stdout(trainer: _Trainer) -> IO[bytes]:
-    assert trainer.process.stdout is not None  # it was started with a pipe
-    return trainer.process.stdout
+    return cloud_train([*fit_arguments(job, recipe), *SAID_IN_JSON])
 
 
 def _listen(trainer: _Trainer, advance: Advance) -> bool:
-    # One read never blocks after select() and may end in the middle of a line. False: the trainer is gone.
-    block = os.read(_stdout(trainer).fileno(), _READ_BYTES)
-    *lines, trainer.unread = (trainer.unread + block).split(b"\n")
-    for line in lines:
-        try:
-            said = json.loads(line)
-        except ValueError:
-            continue  # a library's chatter
-        if isinstance(said, dict) and "examples_done" in said:
+    # Returns False when the trainer is at its end.
+    heard = trainer.child.hear()
+    for said in heard or []:
+        if "examples_done" in said:
             advance(said["examples_done"])
-        elif isinstance(said, dict):
+        else:
             trainer.said = said
-    return bool(block)
+    return heard is not None
 
 
 def _finish(trainer: _Trainer) -> str | None:
-    code = trainer.process.wait()
+    code = trainer.child.process.wait()
     reason = _reason(trainer, code) if code else None
-    _close(trainer)
+    trainer.child.stop(STOP_SECONDS)
+    trainer.errors.close()
     return reason
 
 
@@ -138,20 +121,3 @@ def _reason(trainer: _Trainer, code: int) -> str:
     last = trainer.errors.read().decode("utf-8", "replace").strip()[-_SHOWN_ERROR_CHARACTERS:]
     ending = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
     return f"{ending}; {last}" if last else ending
-
-
-def _stop(trainers: Sequence[_Trainer]) -> None:
-    for trainer in trainers:
-        trainer.process.terminate()
-    for trainer in trainers:
-        try:
-            trainer.process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            trainer.process.kill()
-            trainer.process.wait()
-        _close(trainer)
-
-
-def _close(trainer: _Trainer) -> None:
-    _stdout(trainer).close()
-    trainer.errors.close()

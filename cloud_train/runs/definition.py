@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from cloud_train.averaging.settings import Averaging
-from cloud_train.data.splitters import IID, MAX_SHARDS, STRATEGIES
+from cloud_train.data.splitters import IID, STRATEGIES
 from cloud_train.runners.kubernetes_settings import KubernetesSettings
 from cloud_train.training import recipe as defaults
 from cloud_train.training.recipe import Recipe
-from contract.artifacts import MODEL_NAME_PATTERN
+from contract.artifacts import MAX_SHARDS, MODEL_NAME_PATTERN
 from contract.errors import MessageError
 from contract.records import Flag, Integer, Maybe, Nested, Number, Open, Record, Text, rule
 from host_cli.errors import WrongUsage

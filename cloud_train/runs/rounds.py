@@ -12,7 +12,7 @@ from cloud_train import store
 from cloud_train.averaging.server import advance
 from cloud_train.averaging.settings import KRUM, Averaging
 from cloud_train.data.samples import Samples, load_samples
-from cloud_train.data.shards import MANIFEST_FILE, ShardManifest, image_shape, load_manifest, verify_shards
+from cloud_train.data.shards import MANIFEST_FILE, ShardManifest, load_manifest, verify_shards
 from cloud_train.runners.jobs import Runner
 from cloud_train.runs.gathering import (
     Client,
@@ -25,15 +25,15 @@ from cloud_train.runs.gathering import (
 from cloud_train.runs.lineage import lineage_of, round_entry
 from cloud_train.runs.place import Place
 from cloud_train.runs.references import Reference, measure_references
-from cloud_train.runs.run_folder import MODEL_FILE, RunFolder, RunSettings
+from cloud_train.runs.run_folder import RunFolder, RunSettings
 from cloud_train.runs.warm_up import warm_up
 from cloud_train.training.examiner import Examiner
-from cloud_train.training.models import initial_weights, normalisation, save_model
+from cloud_train.training.model_files import MODEL_FILE, About, write_model
+from cloud_train.training.models import initial_weights
 from cloud_train.training.recipe import Recipe
 from cloud_train.training.weights import Architecture, Weights, load_weights
-from contract.artifacts import MAX_RUN_UPDATES, RoundEntry, RunRecord
+from contract.artifacts import MAX_RUN_UPDATES, RoundEntry
 from contract.errors import MessageError
-from contract.stamps import format_time
 from host_cli import files
 from host_cli.errors import WrongUsage
 
@@ -163,7 +163,9 @@ def _refuse_impossible(how: Averaging, shards: int) -> None:
 
 
 def _start(plan: RunPlan, manifest: ShardManifest) -> Weights:
-    architecture = Architecture(plan.recipe.model, image_shape(manifest), len(manifest.labels), plan.width)
+    architecture = Architecture(
+        plan.recipe.model, manifest.preprocessing.shape, len(manifest.labels), plan.width
+    )
     initial = initial_weights(architecture, plan.recipe.seed, plan.pretrained)
     return warm_up(initial, _shards(plan, manifest), plan.recipe, plan.averaging.warm_up)
 
@@ -195,22 +197,19 @@ def _wanted(plan: RunPlan, clients: Sequence[Client]) -> list[Reference]:
 
 def _finish(plan: RunPlan, settings: RunSettings, folder: RunFolder, manifest: ShardManifest) -> None:
     """Write model.keras, and then run.json, which says that the model is complete."""
-    weights: Weights = load_weights(folder.checkpoint(plan.averaging.rounds))
-    model = folder.path / MODEL_FILE
-    save_model(weights, model)
-    folder.place.share(model)
-    scale, offset = normalisation(weights.architecture)
-    record = RunRecord(
+    weights = load_weights(folder.checkpoint(plan.averaging.rounds))
+    about = About(
         name=plan.name,
-        model=files.describe(model),
         labels=manifest.labels,
-        preprocessing=replace(manifest.preprocessing, scale=scale, offset=offset),
-        created=format_time(time.time()),
+        preprocessing=manifest.preprocessing,
         accuracy=weights.figures["accuracy"],
-        history=tuple(folder.history()),
+        history=folder.history(),
         lineage=lineage_of(plan.data, manifest, settings, folder.entries()),
     )
-    folder.save_run(record)
+    model = folder.path / MODEL_FILE
+    run_file = write_model(weights, model, about)
+    folder.place.share(model)
+    folder.place.share(run_file)
 
 
 def _result(

@@ -7,36 +7,25 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TypeVar
 
 from cloud_train.averaging.server import Moved, State, state_names
 from cloud_train.averaging.settings import Averaging
 from cloud_train.runs.place import Place
 from cloud_train.training.recipe import Recipe
 from cloud_train.training.weights import Weights, load_weights, save_weights
-from contract.artifacts import (
-    MAX_RUN_BYTES,
-    MODEL_NAME_PATTERN,
-    RUN_FILE,
-    SHA256_PATTERN,
-    RoundEntry,
-    RunRecord,
-)
-from contract.codec import decode, encode
-from contract.errors import MessageError
+from contract.artifacts import MODEL_NAME_PATTERN, SHA256_PATTERN, RoundEntry
+from contract.codec import encode
 from contract.records import Maybe, Nested, Number, Record, Text, rule
 from host_cli import files
+from host_cli.documents import read_document
 from host_cli.errors import WrongUsage
 
-MODEL_FILE = "model.keras"
 SETTINGS_FILE = "settings.json"
 LOCK_FILE = "run.lock"
 UPDATES_FOLDER = "updates"
 _CHECKPOINT = re.compile(r"round-(\d+)\.npz")
 # What does not change what was trained before, and may be another when a run is continued.
 _MAY_CHANGE = {"rounds", "quorum", "round_timeout_s"}
-
-R = TypeVar("R", bound=Record)
 
 
 @dataclass(frozen=True)
@@ -134,7 +123,7 @@ class RunFolder:
         path = self.path / SETTINGS_FILE
         if not path.is_file() or not self.start(1).is_file():
             raise WrongUsage("there is no run to continue", self.place.where, "leave out --resume")
-        found = load_record_file(RunSettings, path, "start a new run in another --out")
+        found = read_document(RunSettings, path, "start a new run in another --out")
         _refuse_change(found, settings, path)
         if self.rounds_done() > settings.averaging.rounds:
             what = f"the run has {self.rounds_done()} rounds already"
@@ -170,13 +159,9 @@ class RunFolder:
         """
         hint = "start a new run in another --out"
         return [
-            load_record_file(RoundEntry, self.entry(number), hint)
+            read_document(RoundEntry, self.entry(number), hint, max_bytes=MAX_RUN_BYTES)
             for number in range(1, self.rounds_done() + 1)
         ]
-
-    def save_run(self, record: RunRecord) -> None:
-        """Write run.json, which says that the model is complete."""
-        self.save_record(self.path / RUN_FILE, record)
 
     def _save_weights(self, weights: Weights, path: Path) -> None:
         save_weights(weights, path)
@@ -186,21 +171,6 @@ class RunFolder:
         """Write a document of the run."""
         files.write_bytes(path, encode(record))
         self.place.share(path)
-
-
-def load_record_file(kind: type[R], path: Path, hint: str) -> R:
-    """Read a document of a run.
-
-    Raises:
-        WrongUsage: it is missing, or not such a document.
-    """
-    try:
-        with path.open("rb") as file:
-            return decode(kind, file.read(MAX_RUN_BYTES + 1), MAX_RUN_BYTES)
-    except OSError as error:
-        raise WrongUsage(f"there is no {path.name}", str(path.parent), hint) from error
-    except MessageError as error:
-        raise WrongUsage(str(error), str(path), hint) from error
 
 
 def _refuse_change(found: Record, wanted: Record, path: Path) -> None:

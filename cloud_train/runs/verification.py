@@ -9,15 +9,10 @@ from cloud_train.averaging.rules import TooFewUpdates, average
 from cloud_train.averaging.screening import follows, inspect
 from cloud_train.averaging.server import Moved, State, advance
 from cloud_train.averaging.updates import BadUpdate, Update, open_update
-from cloud_train.data.shards import MANIFEST_FILE, ShardManifest, image_shape, load_manifest
+from cloud_train.data.shards import MANIFEST_FILE, ShardManifest, load_manifest
 from cloud_train.runs.place import Place
-from cloud_train.runs.run_folder import (
-    MODEL_FILE,
-    UPDATES_FOLDER,
-    RunFolder,
-    RunSettings,
-    load_record_file,
-)
+from cloud_train.runs.run_folder import UPDATES_FOLDER, RunFolder, RunSettings
+from cloud_train.training.model_files import MODEL_FILE, read_run
 from cloud_train.training.models import load_model, normalisation
 from cloud_train.training.weights import Architecture, Weights, digest_of, load_weights
 from contract.artifacts import RUN_FILE, FileEntry, Lineage, RoundEntry, RunRecord, UpdateEntry
@@ -52,10 +47,10 @@ def load_run(folder: RunFolder) -> RunRecord:
         WrongUsage: there is no run.
     """
     folder.place.fetch_all(folder.path)
-    return load_record_file(RunRecord, folder.path / RUN_FILE, _HINT)
+    return read_run(folder.path / RUN_FILE, _HINT)
 
 
-def lineage_of(record: RunRecord, folder: RunFolder) -> Lineage:
+def require_lineage(record: RunRecord, folder: RunFolder) -> Lineage:
     """Return what run.json says of the run's descent.
 
     Raises:
@@ -77,7 +72,7 @@ def verify(folder: RunFolder, record: RunRecord, data: Place) -> Verified:
     Raises:
         WrongUsage: run.json has no lineage, or there are no shards where they should be.
     """
-    lineage = lineage_of(record, folder)
+    lineage = require_lineage(record, folder)
     found = Verified(len(lineage.rounds), sum(len(_averaged(entry)) for entry in lineage.rounds))
     settings = _settings(lineage, folder)
     manifest = _verify_data(lineage, settings, data, found)
@@ -142,7 +137,7 @@ def _verify_meaning(
     if record.labels != manifest.labels:
         found.wrong.append("labels: they are not those of the data")
     architecture = Architecture(
-        settings.recipe.model, image_shape(manifest), len(manifest.labels), settings.width
+        settings.recipe.model, manifest.preprocessing.shape, len(manifest.labels), settings.width
     )
     with _named("preprocessing", found):
         scale, offset = normalisation(architecture)

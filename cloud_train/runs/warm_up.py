@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from cloud_train.data.samples import Samples
 from cloud_train.data.selection import choose
+from cloud_train.data.views import Chain, Chosen
 from cloud_train.training import trainer
-from cloud_train.training.pictures import Chain, Part
 from cloud_train.training.recipe import Recipe
 from cloud_train.training.weights import Weights
 from host_cli.progress import progress
@@ -35,7 +35,7 @@ def warm_up(initial: Weights, shards: Sequence[Samples], recipe: Recipe, share: 
     count = min(round(share * len(whole.y)), MAX_WARM_UP_PICTURES)
     if not count:
         return initial
-    pictures = Part(whole, choose(whole.y, count, recipe.seed))
+    pictures = Chosen(whole, choose(whole.y, count, recipe.seed))
     with progress("warming up", WARM_UP_PASSES * count, "pictures") as done:
         warm = trainer.fit(
             pictures, initial, recipe, epochs=WARM_UP_PASSES, client=initial.client, advance=done

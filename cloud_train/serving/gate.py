@@ -14,7 +14,7 @@ from cloud_train.serving.metrics import Metrics
 
 # As nginx logs a client that went before its answer came.
 CLIENT_GONE = 499
-# A client that is refused while it sends may still read the answer; closing at once would take it away.
+# uvicorn closes at once after `Connection: close`; a client that still sends would lose its answer.
 LINGER_S = 2.0
 MAX_LOGGED_CHARACTERS = 300
 

@@ -107,10 +107,8 @@ class Predictor:
         return scores
 
     def _decode(self, picture: Picture) -> Pixels:
-        wanted = self.model.preprocessing
-        shape = (wanted.height, wanted.width, wanted.channels)
         try:
-            return decode(picture.content, shape, self._config.max_pixels)
+            return decode(picture.content, self.model.preprocessing.shape, self._config.max_pixels)
         except BadPicture as error:
             what = f"{picture.name}: {error}" if picture.name else str(error)
             raise Refused("bad_image", what, "send a JPEG or PNG picture") from error

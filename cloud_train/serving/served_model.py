@@ -9,16 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from cloud_train import store
+from cloud_train.training.model_files import MODEL_SUFFIX, read_run
 from cloud_train.training.models import load_model
-from contract.artifacts import MAX_RUN_BYTES, RUN_FILE, Preprocessing, RunRecord, TensorSpec
-from contract.codec import decode
-from contract.errors import MessageError
+from contract.artifacts import RUN_FILE, Preprocessing, RunRecord, TensorSpec
 from contract.messages import ModelVersion
 from host_cli import files
 from host_cli.errors import WrongUsage
 from host_cli.quiet import quiet
 
-SUFFIX = ".keras"
 RESIZE = "bilinear"  # as data.pictures does
 # A trained model has no version yet, so the start of its hash stands in.
 VERSION_CHARACTERS = 12
@@ -64,9 +62,11 @@ def load_served(where: str, folder: Path) -> ServedModel:
         WrongUsage: a file is missing or damaged, or they do not belong together.
         Unreachable: the store is not there.
     """
-    is_file = where.endswith(SUFFIX)
+    is_file = where.endswith(MODEL_SUFFIX)
     run_place = store.join(_folder_of(where) if is_file else where, RUN_FILE)
-    record = _read_record(store.fetch(run_place, folder), run_place)
+    record = read_run(
+        store.fetch(run_place, folder), "give the folder of a run, or the model.keras in it", run_place
+    )
     place = where if is_file else store.join(where, record.model.path)
     path = store.fetch(place, folder)
     model = load_model(path)
@@ -84,23 +84,12 @@ def _folder_of(where: str) -> str:
     return where.removesuffix(store.name_of(where)) or "."
 
 
-def _read_record(path: Path, where: str) -> RunRecord:
-    hint = "give the folder of a run, or the model.keras in it"
-    try:
-        return decode(RunRecord, path.read_bytes(), MAX_RUN_BYTES)
-    except OSError as error:
-        what = f"there is no run.json that names labels and preprocessing: {error.strerror}"
-        raise WrongUsage(what, where, hint) from error
-    except MessageError as error:
-        raise WrongUsage(str(error), where, hint) from error
-
-
 def _check_fits(model: Any, record: RunRecord, where: str) -> None:
     wanted = record.preprocessing
-    made = (wanted.height, wanted.width, wanted.channels)
     hint = "serve the folder of one run, as the run wrote it"
-    if tuple(model.input_shape[1:]) != made:
-        raise WrongUsage(f"it takes {model.input_shape[1:]}, run.json makes pictures of {made}", where, hint)
+    if tuple(model.input_shape[1:]) != wanted.shape:
+        what = f"it takes {model.input_shape[1:]}, run.json makes pictures of {wanted.shape}"
+        raise WrongUsage(what, where, hint)
     if wanted.resize != RESIZE:
         raise WrongUsage(f"pictures are resized {RESIZE} here, run.json says {wanted.resize}", where, hint)
     if model.output_shape[1] != len(record.labels):

@@ -19,7 +19,7 @@ from cloud_train.serving.gate import Gate
 from cloud_train.serving.metrics import Metrics
 from cloud_train.serving.served_model import ServedModel
 from contract.records import dump_record
-from host_cli.errors import Failed
+from host_cli.errors import WrongUsage
 
 LOGGER = uvicorn.__name__
 BACKLOG = 512
@@ -37,7 +37,7 @@ def take_port(host: str, port: int) -> socket.socket:
         port: 0 takes a free one.
 
     Raises:
-        Failed: the port is taken, or the address is not this computer's.
+        WrongUsage: the port is taken, or the address is not this computer's.
     """
     found: socket.socket | None = None
     try:
@@ -52,7 +52,7 @@ def take_port(host: str, port: int) -> socket.socket:
             found.close()
         reason = getattr(error, "strerror", None) or str(error)
         hint = "give another --port, 0 for a free one; --host takes an address of this computer"
-        raise Failed(f"cannot listen: {reason}", f"{host}:{port}", hint) from error
+        raise WrongUsage(f"cannot listen: {reason}", f"{host}:{port}", hint) from error
     return found
 
 

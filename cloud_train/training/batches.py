@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from cloud_train.data.samples import Array
-from cloud_train.training.pictures import Pictures
+from cloud_train.data.samples import Array, Pictures
 
 # Python is asked for several batches at once, because each question costs a millisecond.
 BLOCK_BATCHES = 20

@@ -3,19 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from cloud_train.data.samples import Array, read_arrays
+from cloud_train.data.recorded import load_recorded, save_recorded
+from cloud_train.data.samples import Array
 from cloud_train.training.recipe import DEFAULT_CHECKPOINT_STEPS
-from contract.artifacts import SHA256_PATTERN
-from contract.codec import decode, encode
-from contract.errors import MessageError
+from contract.artifacts import MAX_RUN_BYTES, SHA256_PATTERN
 from contract.records import Integer, Items, Number, Record, Table, Text, rule
-from host_cli import files
 from host_cli.errors import WrongUsage
 
 CHECKPOINT_FILE = "checkpoint.npz"
-_META = "meta"
 _MAX_ARRAYS = 20_000
 _MAX_PASSES = 100_000
 
@@ -60,12 +55,14 @@ class Checkpoints:
         hint = "another --checkpoint folder, or remove this file to start anew"
         if not self.path.exists():
             return None
-        arrays = read_arrays(self.path, hint)
+        # The history of many passes is larger than a message.
+        standing, arrays = load_recorded(Standing, self.path, "checkpoint", hint, MAX_RUN_BYTES)
         try:
-            standing = decode(Standing, arrays[_META].tobytes())
             values = [arrays[str(index)] for index in range(standing.arrays)]
-        except (KeyError, MessageError) as error:
-            raise WrongUsage(f"it is no checkpoint: {error}", str(self.path), hint) from error
+        except KeyError as error:
+            raise WrongUsage(
+                f"it is no checkpoint, there is no {error} in it", str(self.path), hint
+            ) from error
         if standing.job != job:
             what = "it is of another training: other options, weights or pictures"
             raise WrongUsage(what, str(self.path), hint)
@@ -73,9 +70,7 @@ class Checkpoints:
 
     def save(self, standing: Standing, values: list[Array]) -> None:
         """Replace the checkpoint by a newer one; a reader sees the old one or the whole new one."""
-        arrays = {str(index): value for index, value in enumerate(values)}
-        arrays[_META] = np.frombuffer(encode(standing), np.uint8)
-        files.write_with(self.path, lambda temporary: np.savez(temporary, allow_pickle=False, **arrays))
+        save_recorded(self.path, standing, {str(index): value for index, value in enumerate(values)})
 
     def clear(self) -> None:
         """Remove the checkpoint: what the training was for lies where it belongs."""

@@ -7,10 +7,9 @@ from typing import Any
 from cloud_train import store
 from cloud_train.data.samples import BadSamples, load_samples
 from cloud_train.training.examiner import Measured, Scorer
+from cloud_train.training.model_files import read_run
 from cloud_train.training.models import MODELS, load_model
-from contract.artifacts import MAX_RUN_BYTES, RUN_FILE, RunRecord
-from contract.codec import decode
-from contract.errors import ContractError
+from contract.artifacts import RUN_FILE, RunRecord
 from host_cli.errors import WrongUsage
 
 _PLAIN_SCALING = (1 / 255, 0.0)
@@ -98,9 +97,5 @@ def _run_record(where: str, folder: Path) -> RunRecord | None:
     place = store.join(where.removesuffix(name).rstrip("/") or ".", RUN_FILE)
     if not store.exists(place):
         return None
-    try:
-        with store.fetch(place, folder).open("rb") as file:
-            run = decode(RunRecord, file.read(MAX_RUN_BYTES + 1), MAX_RUN_BYTES)
-    except ContractError as error:
-        raise WrongUsage(f"cannot use the run record: {error}", place, "train again, or remove it") from error
+    run = read_run(store.fetch(place, folder), "train again, or remove it", place)
     return run if run.model.path == name else None

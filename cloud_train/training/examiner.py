@@ -5,10 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from cloud_train.data.samples import Array
+from cloud_train.data.samples import Array, Pictures
 from cloud_train.training.batches import batches
 from cloud_train.training.models import build_model, normalisation, put_weights
-from cloud_train.training.pictures import Pictures
 from cloud_train.training.weights import Architecture, Weights
 
 BATCH_SIZE = 500

@@ -7,17 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cloud_train import store
-from cloud_train.data.samples import BadSamples, Samples, load_samples
+from cloud_train.data.samples import BadSamples, Pictures, Samples, load_samples
+from cloud_train.data.selection import hold_out
 from cloud_train.data.shards import MANIFEST_FILE, load_manifest
+from cloud_train.data.views import Chosen
 from cloud_train.training import leaving
 from cloud_train.training.checkpoint import Checkpoints
 from cloud_train.training.models import initial_weights
-from cloud_train.training.pictures import Pictures, hold_out
 from cloud_train.training.recipe import Recipe
 from cloud_train.training.starting import architecture_like, load_start
-from cloud_train.training.trainer import Advance, Figures, Watching, fit
+from cloud_train.training.trainer import Figures, Watching, fit
 from cloud_train.training.weights import Architecture, Weights, save_weights
 from host_cli.errors import WrongUsage
+from host_cli.progress import Advance
 
 MAX_CLIENT_CHARACTERS = 128
 
@@ -108,7 +110,7 @@ def carry_out(order: FitOrder, work: Path, meter: Meter, passed: Callable[[Figur
             advance=advance,
             watching=watching,
         )
-    leaving.leave(weights, place, work, data=shards[0].parent, history=history, now_s=time.time())
+    leaving.leave(weights, place, work, data=shards[0].parent, history=history)
     if order.checkpoints is not None:
         order.checkpoints.clear()
     return Fitted(weights, place, history)
@@ -166,7 +168,8 @@ def _held_out(
     share = _share(wanted)
     try:
         if share is not None:
-            return hold_out(pictures, share, order.recipe.seed)
+            learned, measured = hold_out(pictures.y, share, order.recipe.seed)
+            return Chosen(pictures, learned), Chosen(pictures, measured)
         held: Samples = load_samples(store.fetch(wanted, work / "validation"))
         held.check_fits(architecture.image_shape, architecture.classes)
     except BadSamples as error:

@@ -1,25 +1,18 @@
 """What a training leaves: weights, or a model with the record that `quantize` and `serve` read beside it."""
 
-import re
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
 from cloud_train import store
 from cloud_train.data.shards import MANIFEST_FILE, load_manifest
-from cloud_train.training.models import normalisation, save_model
+from cloud_train.training.model_files import MODEL_SUFFIX, About, read_run, write_model
 from cloud_train.training.recipe import Recipe
 from cloud_train.training.weights import Architecture, Weights, save_weights
-from contract.artifacts import MAX_RUN_BYTES, RUN_FILE, Preprocessing, RunRecord
-from contract.codec import decode, encode
-from contract.errors import ContractError
-from contract.stamps import format_time
-from host_cli import files
+from contract.artifacts import RUN_FILE, Preprocessing, plain_name
 from host_cli.errors import WrongUsage
 
 WEIGHTS_SUFFIX = ".npz"
-MODEL_SUFFIX = ".keras"
 _HINT = "UPDATE.npz for a shard update, MODEL.keras for a model, FOLDER/ for a model named by its training"
 
 
@@ -47,7 +40,7 @@ def place_of(out: str, architecture: Architecture, recipe: Recipe, now_s: float)
 
 
 def leave(
-    weights: Weights, place: str, work: Path, *, data: Path, history: Sequence[dict[str, float]], now_s: float
+    weights: Weights, place: str, work: Path, *, data: Path, history: Sequence[dict[str, float]]
 ) -> None:
     """Write weights or a model at `place`, whole or not at all; a model's `run.json` comes after it.
 
@@ -57,7 +50,6 @@ def leave(
         work: a folder for what is written on the way to a store.
         data: folder of the shards; its `shards.json` says how labels are called and pictures were made.
         history: figures of each pass.
-        now_s: seconds since 1970.
     """
     remote = store.is_remote(place)
     path = work / store.name_of(place) if remote else store.local_path(place)
@@ -65,30 +57,17 @@ def leave(
         save_weights(weights, path)
         left = [path]
     else:
-        left = _write_model(weights, path, data, history, now_s)
+        left = _write_model(weights, path, data, history)
     if remote:
         for each in left:
             store.put(each, store.join(place.rsplit("/", 1)[0], each.name))
 
 
-def _write_model(
-    weights: Weights, path: Path, data: Path, history: Sequence[dict[str, float]], now_s: float
-) -> list[Path]:
-    save_model(weights, path)
+def _write_model(weights: Weights, path: Path, data: Path, history: Sequence[dict[str, float]]) -> list[Path]:
     labels, preprocessing = _about_data(data, weights.architecture)
-    scale, offset = normalisation(weights.architecture)
-    record = RunRecord(
-        name=_plain(path.stem),
-        model=files.describe(path),
-        labels=labels,
-        preprocessing=replace(preprocessing, scale=scale, offset=offset),
-        created=format_time(now_s),
-        accuracy=weights.figures.get("validation_accuracy"),
-        history=tuple(history),
-    )
-    run = path.parent / RUN_FILE
-    files.write_bytes(run, encode(record))
-    return [path, run]
+    accuracy = weights.figures.get("validation_accuracy")
+    about = About(plain_name(path.stem), labels, preprocessing, accuracy, history)
+    return [path, write_model(weights, path, about)]
 
 
 def _about_data(folder: Path, architecture: Architecture) -> tuple[tuple[str, ...], Preprocessing]:
@@ -104,11 +83,7 @@ def _refuse_other_model(path: Path) -> None:
     run = path.parent / RUN_FILE
     if not run.is_file():
         return
-    try:
-        with run.open("rb") as file:
-            other = decode(RunRecord, file.read(MAX_RUN_BYTES + 1), MAX_RUN_BYTES).model.path
-    except ContractError as error:
-        raise WrongUsage(f"it is no run record: {error}", str(run), "another folder for --out") from error
+    other = read_run(run, "another folder for --out").model.path
     if other != path.name:
         raise WrongUsage(f"{RUN_FILE} there is of {other}", str(path), "a folder of its own for each model")
 
@@ -116,9 +91,4 @@ def _refuse_other_model(path: Path) -> None:
 def _name(architecture: Architecture, recipe: Recipe, now_s: float) -> str:
     width = "" if architecture.width == 1 else f"-w{architecture.width:g}"
     made = datetime.fromtimestamp(now_s, timezone.utc).strftime("%Y%m%dT%H%M%SZ")
-    return f"{_plain(architecture.model)}{width}-e{recipe.epochs}-b{recipe.batch_size}-{made}"
-
-
-def _plain(name: str) -> str:
-    # A model's name as the contract allows it.
-    return re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-._")[:63] or "model"
+    return f"{plain_name(architecture.model)}{width}-e{recipe.epochs}-b{recipe.batch_size}-{made}"

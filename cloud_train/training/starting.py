@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cloud_train.data.samples import BadSamples, load_samples
-from cloud_train.data.shards import MANIFEST_FILE, image_shape, load_manifest
+from cloud_train.data.shards import MANIFEST_FILE, load_manifest
+from cloud_train.data.views import Chain
 from cloud_train.training.models import initial_weights
-from cloud_train.training.pictures import Chain
 from cloud_train.training.weights import Architecture, Weights, load_weights
 from host_cli.errors import WrongUsage
 
@@ -61,7 +61,7 @@ def architecture_like(folder: Path, model: str, width: float = 1.0) -> Architect
         what = f"without {MANIFEST_FILE} the number of labels is not known"
         raise WrongUsage(what, str(folder), "--init WEIGHTS.npz, or a folder made by `cloud-train split`")
     manifest = load_manifest(folder)
-    return Architecture(model, image_shape(manifest), len(manifest.labels), width)
+    return Architecture(model, manifest.preprocessing.shape, len(manifest.labels), width)
 
 
 def _check_model(found: Architecture, model: str, width: float | None, init: Path) -> None:

@@ -11,19 +11,19 @@ from typing import Any
 
 import numpy as np
 
+from cloud_train.data.samples import Pictures
 from cloud_train.training.batches import batches, shuffled_places
 from cloud_train.training.checkpoint import Checkpoints, Standing
 from cloud_train.training.examiner import Scorer
 from cloud_train.training.learner import Learner
 from cloud_train.training.models import normalisation, roles_of
-from cloud_train.training.pictures import Pictures
 from cloud_train.training.recipe import Recipe
 from cloud_train.training.scalars import Scalars
 from cloud_train.training.weights import Weights
 from contract.codec import encode
 from host_cli.errors import Failed
+from host_cli.progress import Advance
 
-Advance = Callable[[float], None]
 Figures = dict[str, float]
 
 # Pictures that are hashed to tell one shard from another; reading all of a large one would take minutes.

@@ -5,19 +5,15 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from cloud_train.data.samples import Array, read_arrays
+from cloud_train.data.recorded import load_recorded, save_recorded
+from cloud_train.data.samples import Array
 from contract.artifacts import SHA256_PATTERN
-from contract.codec import decode, encode
-from contract.errors import MessageError
 from contract.records import Integer, Items, Maybe, Nested, Number, Record, Table, Text, rule
-from host_cli import files
 from host_cli.errors import WrongUsage
 
-META = "meta"
 _HINT = "make it again with `cloud-train fit`"
 _MAX_TENSORS = 2000
 
@@ -112,9 +108,7 @@ def save_weights(weights: Weights, path: Path) -> None:
         roles=weights.roles,
         start=weights.start,
     )
-    arrays = {tensor_name(index): tensor for index, tensor in enumerate(weights.tensors)}
-    arrays[META] = np.frombuffer(encode(meta), np.uint8)
-    files.write_with(path, lambda temporary: np.savez(temporary, allow_pickle=False, **arrays))
+    save_recorded(path, meta, {tensor_name(index): tensor for index, tensor in enumerate(weights.tensors)})
 
 
 def load_weights(path: Path) -> Weights:
@@ -123,14 +117,11 @@ def load_weights(path: Path) -> Weights:
     Raises:
         WrongUsage: the file is missing, cut short, changed, or holds something else.
     """
-    arrays = read_arrays(path, _HINT)
+    meta, arrays = load_recorded(Meta, path, "weights file", _HINT)
     try:
-        meta = decode(Meta, arrays[META].tobytes())
         tensors = tuple(arrays[tensor_name(index)] for index in range(meta.tensors))
     except KeyError as error:
         raise WrongUsage(f"it is no weights file, there is no {error} in it", str(path), _HINT) from error
-    except MessageError as error:
-        raise WrongUsage(f"it is no weights file: {error}", str(path), _HINT) from error
     found = Weights(
         architecture=meta.architecture,
         client=meta.client,
@@ -148,18 +139,32 @@ def load_weights(path: Path) -> Weights:
     return found
 
 
+class Digest:
+    """The SHA-256 over shapes and values of tensors, from blocks in their order."""
+
+    def __init__(self) -> None:
+        self._found = hashlib.sha256()
+
+    def begin(self, dtype: str, shape: tuple[int, ...]) -> None:
+        """Take a tensor's kind; its blocks follow."""
+        self._found.update(json.dumps([dtype, *shape]).encode())
+
+    def add(self, block: Array) -> None:
+        """Take a block of values."""
+        self._found.update(np.ascontiguousarray(block).data)
+
+    def hex(self) -> str:
+        """Return 64 hex digits."""
+        return self._found.hexdigest()
+
+
 def digest_of(tensors: Iterable[Array]) -> str:
     """Return the SHA-256 over shapes and values of tensors, 64 hex digits."""
-    found = hashlib.sha256()
+    found = Digest()
     for tensor in tensors:
-        found.update(kind_of_tensor(tensor.dtype, tensor.shape))
-        found.update(np.ascontiguousarray(tensor).data)
-    return found.hexdigest()
-
-
-def kind_of_tensor(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
-    """Return what a digest takes of a tensor before its values."""
-    return json.dumps([str(dtype), *shape]).encode()
+        found.begin(str(tensor.dtype), tensor.shape)
+        found.add(tensor)
+    return found.hex()
 
 
 def tensor_name(index: int) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from host_cli.errors import WrongUsage
-from quantize.data import load_card, load_images, load_labels, plain_name, require_fit
+from quantize.data import load_card, load_images, load_labels, require_fit
 from tests.quantize.conftest import write_run
 
 PICTURES = np.zeros((6, 28, 28, 1), np.uint8)
@@ -188,15 +188,6 @@ def test_refuses_labels_that_are_none(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(WrongUsage):
         load_labels(path)
-
-
-@pytest.mark.parametrize(
-    ("stem", "name"),
-    [("Fashion CNN", "fashion-cnn"), ("__", "model"), ("ok-1.0", "ok-1.0")],
-)
-def test_makes_a_name_that_the_contract_allows(stem, name):
-    """Whatever the file is called."""
-    assert plain_name(stem) == name
 
 
 def test_names_the_arrays_that_are_there_instead(tmp_path):

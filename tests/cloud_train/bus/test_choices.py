@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cloud_train.bus.choices import Choice, parse_choice, parse_choices, run_name
+from cloud_train.bus.choices import ModelChoice, parse_choice, parse_choices, run_name
 from cloud_train.training.recipe import DEFAULT_LEARNING_RATE
 from host_cli.errors import WrongUsage
 
@@ -12,10 +12,10 @@ from host_cli.errors import WrongUsage
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("cnn3", Choice("cnn3", "cnn3", DEFAULT_LEARNING_RATE)),
-        ("slow=cnn3,learning_rate=1e-4", Choice("slow", "cnn3", 1e-4)),
-        ("mobilenet_v2,width=0.5", Choice("mobilenet_v2", "mobilenet_v2", width=0.5)),
-        ("own=my.models:build", Choice("own", "my.models:build")),
+        ("cnn3", ModelChoice("cnn3", "cnn3", DEFAULT_LEARNING_RATE)),
+        ("slow=cnn3,learning_rate=1e-4", ModelChoice("slow", "cnn3", 1e-4)),
+        ("mobilenet_v2,width=0.5", ModelChoice("mobilenet_v2", "mobilenet_v2", width=0.5)),
+        ("own=my.models:build", ModelChoice("own", "my.models:build")),
     ],
 )
 def test_a_model_is_read(text, expected):

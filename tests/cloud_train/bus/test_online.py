@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cloud_train.bus.choices import Choice
+from cloud_train.bus.choices import ModelChoice
 from cloud_train.bus.online import Learner, Position, load_position
 from cloud_train.training.weights import Architecture
 from host_cli.errors import Failed, WrongUsage
 from tests.cloud_train.conftest import ARCHITECTURE, make_samples
 
-CHOICE = Choice("fast", "cnn3", 0.01, seed=3)
+CHOICE = ModelChoice("fast", "cnn3", 0.01, seed=3)
 POSITION = Position(CHOICE, "ab" * 32, 7, 48, 1.5, ({"step": 6, "accuracy": 0.5},))
 
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import pytest
 
-from cloud_train.bus.publisher import HEARTBEAT_S
+from cloud_train.bus.publisher import HEARTBEAT_S, Publisher
 from cloud_train.bus.rules import WINDOW_PARTS
 from contract.codec import encode
 from contract.training import DataPart
@@ -184,8 +184,9 @@ def test_a_second_publisher_of_the_same_name_is_refused(bus):
     assert same(found, stream) and reader.asked_again == 0 and outcome.result(PATIENCE_S).malformed == 0
 
 
-def test_of_two_publishers_that_start_at_once_one_goes_on(bus):
-    """The one whose ULID is older, on both sides of the broker."""
+def test_of_two_publishers_that_start_at_once_one_goes_on(bus, monkeypatch):
+    """The one whose ULID is older, on both sides of the broker; each looked before the other was there."""
+    monkeypatch.setattr(Publisher, "_refuse_second", lambda self, topic: self._link.subscribe([topic]))
     older, younger = make_stream(), make_stream()
     younger.info = replace(younger.info, publisher="01JD8Z6M5T3Q0E9W2K7R4C1XAD")
     outcomes = [bus.publish(one, wanted=2) for one in (younger, older)]

@@ -6,7 +6,7 @@ import pytest
 from cloud_train.bus.reader import read_part
 from cloud_train.bus.stream import SampleStream, StreamPlan, room_for_pictures
 from cloud_train.data.samples import Samples
-from cloud_train.training.pictures import Chain
+from cloud_train.data.views import Chain
 from contract.artifacts import Preprocessing
 from contract.codec import MAX_PAYLOAD_BYTES, encode
 from contract.errors import MessageError

@@ -9,7 +9,8 @@ import pytest
 from cloud_train import cli
 from cloud_train.commands import data_commands
 from cloud_train.data.shards import load_manifest, verify_shards
-from cloud_train.data.splitters import MAX_SHARDS, STRATEGIES
+from cloud_train.data.splitters import STRATEGIES
+from contract.artifacts import MAX_SHARDS
 from tests.cloud_train.conftest import make_samples
 from tests.cloud_train.data.conftest import write_classes
 

@@ -6,7 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from cloud_train.data.samples import BadSamples, Samples, join, load_samples, save_samples
+from cloud_train.data.samples import BadSamples, load_samples, save_samples
 from host_cli.errors import WrongUsage
 from tests.cloud_train.conftest import make_samples
 
@@ -119,9 +119,3 @@ def test_labels_must_have_a_name():
     """With four classes, label 4 is out of range."""
     with pytest.raises(BadSamples, match="a label is 3, with 3 classes the last one is 2"):
         make_samples(8).check_fits((8, 8, 1), 3)
-
-
-def test_shards_of_other_pictures_are_not_joined():
-    """8 x 8 and 4 x 4 pictures make no data set."""
-    with pytest.raises(BadSamples, match=r"\(4, 4, 1\)"):
-        join([make_samples(4), Samples(X[:, :4, :4], Y)])

@@ -55,6 +55,13 @@ def test_a_fifth_is_held_out_when_nothing_is_said():
     assert np.bincount(labels[test]).tolist() == [5] * 4 and len(train) == 80
 
 
+@pytest.mark.parametrize("share", [0.0, 1.0, float("nan"), -1.0])
+def test_a_share_that_leaves_nothing_is_refused(share):
+    """To learn from, or to test on."""
+    with pytest.raises(BadSamples, match="a share is above 0 and below 1"):
+        hold_out(labels_of(8), share, seed=0)
+
+
 def test_one_picture_is_too_few():
     """Nothing would be left to learn from, or to test on."""
     with pytest.raises(BadSamples, match="a label needs two"):

@@ -9,9 +9,9 @@ import pytest
 
 from cloud_train.runners.jobs import TrainJob
 from cloud_train.runners.kubernetes_api import Cluster, connect
-from cloud_train.runners.kubernetes_follow import Pauses
 from cloud_train.runners.kubernetes_runner import KubernetesRunner
 from cloud_train.runners.kubernetes_settings import KubernetesSettings
+from cloud_train.runners.kubernetes_watch import Pauses
 from cloud_train.training.recipe import Recipe
 from tests.fakes.kubernetes_api import KubernetesApi
 from tests.fakes.kubernetes_cluster import Behaviour, FakeCluster

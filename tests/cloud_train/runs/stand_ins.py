@@ -15,6 +15,7 @@ from cloud_train.runners.jobs import Failure, TrainJob
 from cloud_train.runs import rounds as story
 from cloud_train.runs import verification
 from cloud_train.runs.place import Place
+from cloud_train.training import model_files
 from cloud_train.training.recipe import Recipe
 from cloud_train.training.weights import Weights, load_weights, save_weights
 from host_cli import files
@@ -98,7 +99,7 @@ def without_tensorflow(monkeypatch: pytest.MonkeyPatch) -> None:
         story, "initial_weights", lambda *_: replace(make_weights("initial", 0, 0.5), passes=0)
     )
     monkeypatch.setattr(story, "warm_up", lambda initial, *_: initial)
-    monkeypatch.setattr(story, "save_model", save_model)
+    monkeypatch.setattr(model_files, "save_model", save_model)
     monkeypatch.setattr(verification, "load_model", Model)
 
 

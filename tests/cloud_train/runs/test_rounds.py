@@ -48,12 +48,10 @@ def digests(out, what):
     return [load_weights(path).digest() for path in sorted(out.glob(f"{what}-*.npz"))]
 
 
-def test_a_run_with_real_trainers_can_be_verified(shard_folder, tmp_path, capsys):
+def test_a_run_can_be_verified(quick, shard_folder, tmp_path, capsys):
     """One round: its weights follow from the updates, run.json fits the model, and the chain holds."""
     out = tmp_path / "run"
-    command = ["run", "--data", str(shard_folder), "--out", str(out), "--name", "quarters", "--json"]
-    assert cli.main([*command, "--rounds", "1"]) == 0
-    result = json.loads(capsys.readouterr().out)
+    result = story.run(plan_of(shard_folder, out, rounds=1), Trainers())
     assert [one["round"] for one in result["rounds"]] == [1] and result["rounds"][0]["left_out"] == []
     assert result["shards"][0] == {"shard": "shard-0", "examples": 81, "accuracy": None}
     _assert_round_follows_from_updates(out)

@@ -46,7 +46,7 @@ def test_options_win_over_the_file(tmp_path: Path) -> None:
         (["{0}", "-c", "{0}/typo.json"], 2, "did you mean max_files?"),
         (["{0}", "--port", "70000"], 2, "--port"),
         (["{0}", "--log-dir", "{0}/typo.json"], 2, "no log can be written"),
-        (["{0}", "--host", "nowhere.invalid"], 1, "cannot listen"),
+        (["{0}", "--host", "nowhere.invalid"], 2, "cannot listen"),
         (["ftp://host/model.keras"], 2, "no place for files"),
     ],
 )
@@ -68,6 +68,6 @@ def test_a_taken_port_is_told_before_anything_is_loaded(
     """Exit code 1; as JSON too."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert cli.main(["serve", str(tmp_path), "--port", str(port), "--json"]) == 1
+        assert cli.main(["serve", str(tmp_path), "--port", str(port), "--json"]) == 2
     shown = json.loads(capsys.readouterr().out)
     assert shown["ok"] is False and f"127.0.0.1:{port}" in shown["error"]["message"]

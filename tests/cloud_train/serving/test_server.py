@@ -14,7 +14,7 @@ import tritonclient.http
 from tritonclient.utils import InferenceServerException
 
 from cloud_train.serving.server import take_port, url_of
-from host_cli.errors import Failed
+from host_cli.errors import WrongUsage
 from tests.cloud_train.serving.conftest import PATIENCE_S, Process, picture, tensor
 from tests.fakes.waiting import wait_for
 
@@ -154,10 +154,11 @@ def test_a_client_that_hangs_up_harms_nobody(server: Process) -> None:
     assert "Traceback" not in (server.folder / "logs" / "serve.log").read_text()
 
 
-def test_a_large_upload_gets_its_refusal(server: Process) -> None:
-    """A client that sends everything before it reads still finds the answer."""
+@pytest.mark.parametrize("more", [b"", b"Connection: close\r\n"])
+def test_a_large_upload_gets_its_refusal(server: Process, more: bytes) -> None:
+    """A client that sends everything before it reads still finds the answer, also one that wants to close."""
     with connect(server) as client:
-        client.sendall(HEAD % 20_000_000 + bytes(20_000_000))
+        client.sendall((HEAD % 20_000_000).replace(b"\r\n\r\n", b"\r\n" + more + b"\r\n") + bytes(20_000_000))
         answer = client.recv(4096)
     assert answer.startswith(b"HTTP/1.1 413")
 
@@ -181,18 +182,18 @@ def test_every_request_has_a_line_in_a_log_that_rotates(server: Process) -> None
 
 
 def test_a_port_that_is_taken_is_told_at_once(server: Process) -> None:
-    """Three lines and exit code 1, before a model is loaded."""
+    """Three lines and exit code 2, before a model is loaded."""
     host, port = server.address.split(":")
-    with pytest.raises(Failed) as caught:
+    with pytest.raises(WrongUsage) as caught:
         take_port(host, int(port))
-    assert (caught.value.where, caught.value.exit_code) == (server.address, 1)
+    assert (caught.value.where, caught.value.exit_code) == (server.address, 2)
     assert "in use" in caught.value.what and "--port" in caught.value.hint
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no.such.name.invalid", "a" * 70])
 def test_an_address_that_is_not_ours_is_told(host: str) -> None:
     """Also one that is no name at all."""
-    with pytest.raises(Failed, match="cannot listen"):
+    with pytest.raises(WrongUsage, match="cannot listen"):
         take_port(host, 0)
 
 

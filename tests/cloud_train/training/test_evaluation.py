@@ -64,5 +64,5 @@ def test_a_damaged_run_record_is_refused(tmp_path, data):
     """It would be a guess what the model takes."""
     save_model(initial_weights(ARCHITECTURE, 0), tmp_path / "model.keras")
     (tmp_path / "run.json").write_text("{")
-    with pytest.raises(WrongUsage, match="cannot use the run record"):
+    with pytest.raises(WrongUsage, match="payload is not valid JSON"):
         evaluate(str(tmp_path / "model.keras"), data, tmp_path / "work")

@@ -89,8 +89,8 @@ def grow(folder):
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (["--validation", "0"], "0 to measure"),
-        (["--validation", "1.5"], "0 to measure"),
+        (["--validation", "0"], "a share is above 0"),
+        (["--validation", "1.5"], "below 1, not 1.5"),
         (["--validation", "nowhere.npz"], "no such file"),
         (["--validation", "ODD"], r"(4, 8, 1), expected (8, 8, 1)"),
         (["--shard", "ODD"], r"(4, 8, 1), expected (8, 8, 1)"),

@@ -27,7 +27,7 @@ def test_mobilenet_runs_on_the_edge_tpu_from_end_to_end(tmp_path: Path) -> None:
     # Nothing was learned, so nothing is sure; but the golden samples need a clear answer.
     *body, bias = weights.tensors
     weights = replace(weights, tensors=(*body, bias + np.float32([6, 0, 0])))
-    leaving.leave(weights, str(model), tmp_path, data=tmp_path, history=(), now_s=0.0)
+    leaving.leave(weights, str(model), tmp_path, data=tmp_path, history=())
 
     command = [
         HOST_BIN / "quantize",

@@ -1,4 +1,4 @@
-"""Follows the Job of a round until every trainer is done, has failed, or can no longer be waited for."""
+"""Watches the Job of a round until every trainer is done, has failed, or can no longer be waited for."""
 
 import time
 from collections.abc import Callable
@@ -28,7 +28,7 @@ class Pauses:
     late_s: float = 60.0
 
 
-class Follower:
+class JobWatch:
     """What is known of a Job and its pods, and the loop that learns it."""
 
     def __init__(
@@ -39,7 +39,7 @@ class Follower:
         pauses: Pauses,
         collect: Callable[[int], str | None],
     ) -> None:
-        """Prepare to follow.
+        """Prepare to watch.
 
         Args:
             cluster: where the Job is.
@@ -56,7 +56,7 @@ class Follower:
         self._ends: dict[int, str | None] = {}  # by index, None: its update is there
         self._started_s = self._last_sign_s = time.monotonic()
 
-    def follow(self) -> tuple[dict[int, str], bool]:
+    def wait(self) -> tuple[dict[int, str], bool]:
         """Return why which trainers left no update, and whether the Job may still go on."""
         while True:
             self._look_at_pods()

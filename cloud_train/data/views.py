@@ -1,29 +1,10 @@
 """Pictures that are taken by their places: several shards in a row, or a part of them, without a copy."""
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 
-from cloud_train.data.samples import Array, BadSamples, Samples
-
-# Keeps the draw of the held-out part apart from the draws that shuffle the passes.
-_HOLD_OUT = 0x686F6C64
-
-
-class Pictures(Protocol):
-    """Labelled pictures that may be larger than memory: labels at hand, pictures by their places."""
-
-    @property
-    def y(self) -> Array:
-        """Labels, (N,) int64."""
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """Height, width and channels of every picture."""
-
-    def take(self, chosen: Array) -> Samples:
-        """Return the samples at the places `chosen`, (K,) integers, in that order, in memory."""
+from cloud_train.data.samples import Array, BadSamples, Pictures, Samples
 
 
 class Chain:
@@ -58,7 +39,7 @@ class Chain:
         return Samples(x, self.y[chosen])
 
 
-class Part:
+class Chosen:
     """Some of other pictures, without a copy."""
 
     def __init__(self, whole: Pictures, places: Array) -> None:
@@ -73,25 +54,3 @@ class Part:
     def take(self, chosen: Array) -> Samples:
         """Return the samples at the places `chosen`, (K,) integers, in that order, in memory."""
         return self._whole.take(self._places[chosen])
-
-
-def hold_out(pictures: Pictures, share: float, seed: int) -> tuple[Part, Part]:
-    """Split at random into what is learned from and what is held out to measure with.
-
-    Args:
-        pictures: N of them.
-        share: of the held-out part, above 0 and below 1; its size is rounded.
-        seed: the same seed holds out the same pictures.
-
-    Raises:
-        BadSamples: one of the two would be empty.
-    """
-    count = len(pictures.y)
-    held = round(share * count) if 0 < share < 1 else 0
-    if not 0 < held < count:
-        raise BadSamples(
-            f"{share:g} of {count} pictures leaves {count - held} to learn and {held} to measure"
-        )
-    order = np.random.default_rng((seed, _HOLD_OUT)).permutation(count)
-    # In their order on disk, so that measuring reads a file from front to back.
-    return Part(pictures, np.sort(order[held:])), Part(pictures, np.sort(order[:held]))
