@@ -12,6 +12,7 @@ from contract.artifacts import MAX_RUN_BYTES, RUN_FILE, RunRecord
 from contract.codec import decode
 from contract.errors import ContractError
 from host_cli.errors import WrongUsage
+from host_cli.progress import progress
 
 _PLAIN_SCALING = (1 / 255, 0.0)
 
@@ -80,7 +81,9 @@ def evaluate(where: str, data: str, work: Path) -> Evaluated:
     if run is not None and len(run.labels) == len(labels):
         labels = run.labels
     scaling, said_by = _scaling(model, run)
-    return Evaluated(Scorer(model, scaling).measure(samples), len(samples.y), labels, scaling, said_by)
+    with progress(f"measuring {where}", len(samples.y), "pictures") as done:
+        measured = Scorer(model, scaling).measure(samples, done)
+    return Evaluated(measured, len(samples.y), labels, scaling, said_by)
 
 
 def _scaling(model: Any, run: RunRecord | None) -> tuple[tuple[float, float], str]:
