@@ -52,6 +52,7 @@ def load_run(folder: RunFolder) -> RunRecord:
         WrongUsage: there is no run.
     """
     folder.place.fetch_all(folder.path)
+    folder.place.require(RUN_FILE, _HINT)
     return load_record_file(RunRecord, folder.path / RUN_FILE, _HINT, MAX_RUN_BYTES)
 
 
