@@ -1,5 +1,6 @@
 """Starts TensorFlow and Keras when they are first needed, without the greeting on stderr."""
 
+import sys
 from functools import cache
 from typing import Any
 
@@ -9,6 +10,8 @@ from host_cli.quiet import quiet
 @cache
 def keras() -> Any:
     """Return the module keras; the first call takes seconds."""
+    if sys.stderr.isatty():
+        print("starting TensorFlow", file=sys.stderr)
     with quiet():
         import keras as module
         import tensorflow

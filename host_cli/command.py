@@ -14,7 +14,7 @@ from host_cli.errors import CommandError
 
 INTERRUPTED = 130
 
-_INSTALL = "install the program with what it needs, such as pip install '.[quantize]' or '.[deploy]'"
+_INSTALL = "pip install '.[NAME]' in the folder of Reefline; NAME is train, serve, quantize or deploy"
 
 
 def run(app: typer.Typer, argv: Sequence[str] | None = None) -> int:

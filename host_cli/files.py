@@ -39,6 +39,10 @@ def write_with(path: Path, write: Callable[[Path], None]) -> None:
         write(temporary)
         sync(temporary)
         temporary.replace(path)
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)  # a full disk is met by an open file, and such an error names none
+        raise
     finally:
         temporary.unlink(missing_ok=True)
     sync(path.parent)

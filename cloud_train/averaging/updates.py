@@ -135,8 +135,7 @@ def open_update(path: Path, client: str) -> StoredUpdate:
         if len(roles) != len(tensors):
             raise ValueError(f"it has {len(tensors)} tensors but {len(roles)} roles")
     except (*UNREADABLE, MessageError) as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise BadUpdate(client, f"{path.name} is no whole weights file: {reason}") from error
+        raise BadUpdate(client, f"{path.name} is no whole weights file: {_reason(error)}") from error
     header = Header(
         client=meta.client,
         num_examples=meta.num_examples,
@@ -161,6 +160,14 @@ def blocks(shape: tuple[int, ...], length: int = BLOCK_VALUES) -> Iterator[tuple
     size = size_of(shape)
     for start in range(0, size, length):
         yield start, min(size, start + length)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "it is not there"
+    if isinstance(error, KeyError):
+        return f"there is no {error} in it"
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _read_meta(path: Path, array: StoredArray) -> Meta:

@@ -73,6 +73,7 @@ def publish(
     with tempfile.TemporaryDirectory(prefix="cloud-train-") as work, Link(address) as link:
         opened = open_stream(source, publisher, room_for_pictures(link.max_packet_bytes), Path(work))
         info = opened.info
+        _say(f"waiting for {followers} models: cloud-train follow --stream {info.dataset} ...")
         with progress(f"streaming {info.dataset}", info.parts, "parts") as advance:
             publishing = Publisher(
                 link,

@@ -152,6 +152,7 @@ def _data(part: "DataPart", out: str, copies: Path) -> "Place":
         deal_out(part.dataset, where, plan, choice, Path(part.dir) if part.dir else None)
     place = Place.of(where, copies)
     place.fetch_all(place.path)
+    place.require(MANIFEST_FILE, f"cloud-train split --dataset ... --out {where}")
     if part.dataset:
         _refuse_other_deal(load_manifest(place.path), part.dataset, plan, where)
     return place

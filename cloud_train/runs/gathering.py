@@ -114,7 +114,7 @@ def require_quorum(screened: Screened, clients: int, how: Averaging, where: str)
     needed = how.needed(clients)
     if len(screened.kept) < needed:
         what = f"{len(screened.kept)} of {clients} updates can be averaged, {needed} are needed"
-        hint = "look at the reasons, and --resume; or a smaller --quorum"
+        hint = "mend what the reasons name and try again, a run with --resume; or a smaller --quorum"
         raise Failed(what + _names(screened), where, hint)
 
 

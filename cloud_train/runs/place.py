@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cloud_train import store
+from host_cli.errors import WrongUsage
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,15 @@ class Place:
         """Put a file that is complete where others find it."""
         if self.is_remote:
             store.put(path, self.address(path))
+
+    def require(self, name: str, hint: str) -> None:
+        """Refuse a folder that lacks a file, by the name that others know.
+
+        Raises:
+            WrongUsage: the file is not there.
+        """
+        if not (self.path / name).is_file():
+            raise WrongUsage(f"there is no {name}", self.where, hint)
 
     def fetch_all(self, folder: Path) -> None:
         """Copy every file that lies directly in a folder of this one, and is not here yet."""

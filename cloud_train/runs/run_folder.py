@@ -13,7 +13,7 @@ from cloud_train.averaging.settings import Averaging
 from cloud_train.runs.place import Place
 from cloud_train.training.recipe import Recipe
 from cloud_train.training.weights import Weights, load_weights, save_weights
-from contract.artifacts import MODEL_NAME_PATTERN, SHA256_PATTERN, RoundEntry
+from contract.artifacts import MAX_RUN_BYTES, MODEL_NAME_PATTERN, SHA256_PATTERN, RoundEntry
 from contract.codec import encode
 from contract.records import Maybe, Nested, Number, Record, Text, rule
 from host_cli import files

@@ -47,6 +47,7 @@ def load_run(folder: RunFolder) -> RunRecord:
         WrongUsage: there is no run.
     """
     folder.place.fetch_all(folder.path)
+    folder.place.require(RUN_FILE, _HINT)
     return read_run(folder.path / RUN_FILE, _HINT)
 
 

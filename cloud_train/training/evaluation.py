@@ -11,6 +11,7 @@ from cloud_train.training.model_files import read_run
 from cloud_train.training.models import MODELS, load_model
 from contract.artifacts import RUN_FILE, RunRecord
 from host_cli.errors import WrongUsage
+from host_cli.progress import progress
 
 _PLAIN_SCALING = (1 / 255, 0.0)
 
@@ -79,7 +80,9 @@ def evaluate(where: str, data: str, work: Path) -> Evaluated:
     if run is not None and len(run.labels) == len(labels):
         labels = run.labels
     scaling, said_by = _scaling(model, run)
-    return Evaluated(Scorer(model, scaling).measure(samples), len(samples.y), labels, scaling, said_by)
+    with progress(f"measuring {where}", len(samples.y), "pictures") as done:
+        measured = Scorer(model, scaling).measure(samples, done)
+    return Evaluated(measured, len(samples.y), labels, scaling, said_by)
 
 
 def _scaling(model: Any, run: RunRecord | None) -> tuple[tuple[float, float], str]:

@@ -9,6 +9,7 @@ from cloud_train.data.samples import Array, Pictures
 from cloud_train.training.batches import batches
 from cloud_train.training.models import build_model, normalisation, put_weights
 from cloud_train.training.weights import Architecture, Weights
+from host_cli.progress import Advance, progress
 
 BATCH_SIZE = 500
 FIGURE_DIGITS = 6
@@ -58,7 +59,8 @@ class Examiner:
             scorer = Scorer(build_model(weights.architecture), normalisation(weights.architecture))
             self._scorers[weights.architecture] = scorer
         put_weights(scorer.model, weights, where)
-        return scorer.measure(self._samples).figures()
+        with progress(f"measuring {where}", len(self._samples.y), "pictures") as done:
+            return scorer.measure(self._samples, done).figures()
 
 
 class Scorer:
@@ -76,8 +78,13 @@ class Scorer:
         self._scaling = scaling
         self._answer = tf.function(lambda x: model(x, training=False), reduce_retracing=True)
 
-    def measure(self, samples: Pictures) -> Measured:
-        """Measure on all of `samples`; only a batch of them is in memory."""
+    def measure(self, samples: Pictures, advance: Advance = lambda _: None) -> Measured:
+        """Measure on all of `samples`; only a batch of them is in memory.
+
+        Args:
+            samples: pictures and labels.
+            advance: called with the number of pictures done since the last call.
+        """
         classes = self.model.output_shape[1]
         confusion = np.zeros((classes, classes), np.int64)
         loss = 0.0
@@ -86,6 +93,7 @@ class Scorer:
             np.add.at(confusion, (labels, scores.argmax(axis=1)), 1)
             right = scores[np.arange(len(labels)), labels]
             loss -= float(np.log(np.clip(right, _LEAST_SCORE, 1)).sum())
+            advance(len(labels))
         count = len(samples.y)
         accuracy = int(np.trace(confusion)) / count
         return Measured(round(accuracy, FIGURE_DIGITS), round(loss / count, FIGURE_DIGITS), confusion)

@@ -240,3 +240,17 @@ def test_a_missing_package_names_the_extra_that_brings_it(
     with pytest.raises(Failed, match="gcsfs") as caught:
         store.fetch("gs://bucket/model", tmp_path)
     assert "[gs]" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "words", [("run", "--data", "s3://reef/none", "--out", "out"), ("verify", "s3://reef/none")]
+)
+def test_a_remote_folder_that_is_empty_is_named_as_it_was_typed(
+    words, object_store, tmp_path, capsys, monkeypatch
+):
+    """Nobody knows the temporary folder that stands for it here."""
+    from cloud_train import cli
+
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(words) == 2
+    assert capsys.readouterr().err.splitlines()[1] == "   at: s3://reef/none"

@@ -1,5 +1,6 @@
 """Promises of host_cli.files."""
 
+import errno
 import hashlib
 from pathlib import Path
 
@@ -21,6 +22,18 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path)
         write_with(path, fail)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
+    """The system's own error does not, once a file is open."""
+
+    def fail(temporary: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_with(tmp_path / "model.keras", fail)
+    assert caught.value.filename == str(tmp_path / "model.keras")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_temporary_name_keeps_the_suffix(tmp_path: Path) -> None:

@@ -177,6 +177,15 @@ def test_what_is_no_weights_file_is_refused_by_name(content, tmp_path):
         open_update(path, "shard-7")
 
 
+def test_the_reason_says_what_is_not_there(tmp_path):
+    """A file, or in it what makes it an update."""
+    with pytest.raises(BadUpdate, match=r"update\.npz is no whole weights file: it is not there"):
+        open_update(tmp_path / "update.npz", "shard-7")
+    np.savez(tmp_path / "shard-0.npz", x=np.zeros(3))
+    with pytest.raises(BadUpdate, match="there is no 'meta' in it"):
+        open_update(tmp_path / "shard-0.npz", "shard-0")
+
+
 def test_a_file_cut_short_is_refused_by_name(tmp_path, truncate):
     """As a full disk leaves it."""
     path = tmp_path / "update.npz"

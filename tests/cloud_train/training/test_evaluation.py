@@ -66,3 +66,12 @@ def test_a_damaged_run_record_is_refused(tmp_path, data):
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(WrongUsage, match="payload is not valid JSON"):
         evaluate(str(tmp_path / "model.keras"), data, tmp_path / "work")
+
+
+def test_measuring_tells_how_far_it_is(tmp_path, data, capsys):
+    """A large held-out part takes minutes; nobody should wonder."""
+    save_model(initial_weights(ARCHITECTURE, 0), tmp_path / "model.keras")
+    evaluate(str(tmp_path / "model.keras"), data, tmp_path / "work")
+    assert f"measuring {tmp_path / 'model.keras'}: 80 pictures in" in capsys.readouterr().err
+    Examiner(TEST).measure(initial_weights(ARCHITECTURE, 0), "round 1")
+    assert "measuring round 1: 80 pictures in" in capsys.readouterr().err
