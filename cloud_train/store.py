@@ -1,6 +1,5 @@
 """Files by path or URL: on this computer, in S3 or in Google's store. fsspec is imported here."""
 
-import errno
 import re
 import shutil
 from collections.abc import Iterator
@@ -21,7 +20,6 @@ READ_TIMEOUT_S = 15
 PART_BYTES = 16 * 1024 * 1024
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class NoSuchObject(WrongUsage):
@@ -182,7 +180,7 @@ def _check_bucket(store: Any, bucket: str, where: str) -> None:
 
 
 def _explained(error: OSError, where: str) -> Exception:
-    if error.errno in _DISK_FULL:
+    if error.errno in files.DISK_FULL:
         return Failed("the disk is full", f"fetching {where}", "free space, or set TMPDIR to a larger disk")
     if error.filename is not None:
         return error  # a file on this computer, which says what and where

@@ -1,5 +1,6 @@
 """Files that are complete the moment they are visible, and their hashes."""
 
+import errno
 import hashlib
 import os
 from collections.abc import Callable
@@ -8,6 +9,8 @@ from pathlib import Path
 from contract.artifacts import FileEntry
 
 _READ_BYTES = 1024 * 1024
+# What the system says when there is no room: on the disk, in the quota, below a limit of file sizes.
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def write_bytes(path: Path, data: bytes, mode: int = 0o644) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from cloud_train.data.samples import Array
+from host_cli import files
 from host_cli.errors import Failed
 
 
@@ -59,11 +60,11 @@ class Spool:
 
 @contextmanager
 def disk_errors(where: str) -> Iterator[None]:
-    """Say where it was that the disk is full: the system's own error names no file."""
+    """Say that the disk is full, and where."""
     try:
         yield
     except OSError as error:
-        if error.filename is not None:
+        if error.errno not in files.DISK_FULL:
             raise
         hint = "free some space there, or take a folder on another disk"
         raise Failed(error.strerror or str(error), where, hint) from error

@@ -85,9 +85,12 @@ def run(plan: RunPlan, runner: Runner) -> dict[str, Any]:
     folder = RunFolder(plan.out)
     if plan.resume:
         folder.resume(settings)
+    initial = None if plan.resume else _initial(plan, manifest)
     with folder.alone():
-        if not plan.resume:
-            folder.begin(settings, _start(plan, manifest))
+        if initial is not None:
+            folder.begin(settings)
+            shards = _shards(plan, manifest)
+            folder.save_start(warm_up(initial, shards, plan.recipe, plan.averaging.warm_up))
         if plan.prepare:
             return {"ok": True, "start": folder.place.address(folder.start(1))}
         examiner = Examiner(load_samples(plan.data.path / manifest.test.file.path))
@@ -162,12 +165,11 @@ def _refuse_impossible(how: Averaging, shards: int) -> None:
         raise WrongUsage(what, "--rule krum", "more shards, a smaller --krum-f, or --rule median")
 
 
-def _start(plan: RunPlan, manifest: ShardManifest) -> Weights:
+def _initial(plan: RunPlan, manifest: ShardManifest) -> Weights:
     architecture = Architecture(
         plan.recipe.model, manifest.preprocessing.shape, len(manifest.labels), plan.width
     )
-    initial = initial_weights(architecture, plan.recipe.seed, plan.pretrained)
-    return warm_up(initial, _shards(plan, manifest), plan.recipe, plan.averaging.warm_up)
+    return initial_weights(architecture, plan.recipe.seed, plan.pretrained)
 
 
 def _shards(plan: RunPlan, manifest: ShardManifest) -> list[Samples]:

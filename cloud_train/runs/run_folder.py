@@ -99,8 +99,8 @@ class RunFolder:
         found = [_CHECKPOINT.fullmatch(path.name) for path in self.path.glob("round-*.npz")]
         return max((int(match.group(1)) for match in found if match), default=0)
 
-    def begin(self, settings: RunSettings, initial: Weights) -> None:
-        """Start a new run; what another one left of its first round is removed.
+    def begin(self, settings: RunSettings) -> None:
+        """Make room for a new run; what another one left of its first round is removed.
 
         Raises:
             WrongUsage: a run with at least one round lies there.
@@ -111,6 +111,9 @@ class RunFolder:
             raise WrongUsage(what, self.place.where, "--resume to continue it, or another --out")
         shutil.rmtree(self.path / UPDATES_FOLDER, ignore_errors=True)
         self.save_record(self.path / SETTINGS_FILE, settings)
+
+    def save_start(self, initial: Weights) -> None:
+        """Write what the first round starts from; from now on the run can be continued."""
         self._save_weights(initial, self.start(1))
 
     def resume(self, settings: RunSettings) -> None:

@@ -8,8 +8,8 @@ import zipfile
 
 import pytest
 
-from cloud_train.data import archives, arrays, folders, pictures, samples, selection, splitters
-from contract.artifacts import MAX_CLASSES
+from cloud_train.data import archives, arrays, folders, pictures, samples, selection
+from contract.artifacts import MAX_CLASSES, MAX_SHARDS
 from tests.cloud_train.data.conftest import write_classes
 from tests.house.conftest import HOST_BIN, ROOT
 from tests.house.pages import commands_of
@@ -63,8 +63,5 @@ def test_the_limits_are_those_of_the_code():
     assert f"{pictures.MAX_PICTURE_BYTES >> 20} MiB, {pictures.MAX_PICTURE_PIXELS >> 20} Mi pixels" in page
     assert f"{pictures.MAX_JPEG_SCANS} scans" in page and f"{folders.MAX_FILES:,} pictures" in page
     assert f"{MAX_CLASSES} labels" in page and f"1 to {selection.MAX_SIDE_PIXELS} pixels" in page
-    assert (
-        f"1 to {splitters.MAX_SHARDS} |" in page
-        and f"{archives.MAX_UNPACKED_BYTES >> 30} GiB unpacked" in page
-    )
+    assert f"1 to {MAX_SHARDS} |" in page and f"{archives.MAX_UNPACKED_BYTES >> 30} GiB unpacked" in page
     assert f"a window of {samples.BLOCK_BYTES >> 20} MB" in page

@@ -22,6 +22,7 @@ from cloud_train.runs import rounds as story
 from cloud_train.runs.lineage import REASON_CHARACTERS
 from cloud_train.runs.place import Place
 from cloud_train.runs.run_folder import RunFolder
+from cloud_train.training import model_files
 from cloud_train.training.recipe import Recipe
 from cloud_train.training.weights import load_weights, save_weights
 from contract.artifacts import RunRecord
@@ -298,7 +299,7 @@ def test_run_json_says_what_the_model_takes_and_what_it_began_with(
     quick, shard_folder, tmp_path, monkeypatch
 ):
     """The input's scale is that of the model, not of the data; the file of weights is known by its digest."""
-    monkeypatch.setattr(story, "normalisation", lambda architecture: (0.25, -1.0))
+    monkeypatch.setattr(model_files, "normalisation", lambda architecture: (0.25, -1.0))
     pretrained = tmp_path / "backbone.keras"
     plan = replace(plan_of(shard_folder, tmp_path / "run"), pretrained=pretrained)
     with pytest.raises(WrongUsage, match="no such file"):

@@ -27,7 +27,8 @@ def folder_at(path):
 def folder(tmp_path):
     """A run of ten rounds."""
     found = folder_at(tmp_path)
-    found.begin(SETTINGS, make_weights())
+    found.begin(SETTINGS)
+    found.save_start(make_weights())
     for number in (1, 2, 10):
         found.save_round(number, MOVED, ENTRY)
     return found
@@ -41,13 +42,13 @@ def test_the_last_round_is_found_by_number(folder):
 def test_a_run_is_not_overwritten(folder):
     """Starting again takes --resume or another folder."""
     with pytest.raises(WrongUsage, match="a run of 10 rounds lies there"):
-        folder.begin(SETTINGS, make_weights())
+        folder.begin(SETTINGS)
 
 
 def test_a_run_that_broke_in_its_first_round_can_be_started_again(tmp_path):
     """There is nothing to lose in it."""
-    folder_at(tmp_path).begin(SETTINGS, make_weights())
-    folder_at(tmp_path).begin(SETTINGS, make_weights())
+    folder_at(tmp_path).begin(SETTINGS)
+    folder_at(tmp_path).begin(SETTINGS)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +89,8 @@ def test_nothing_is_continued_where_no_run_is(tmp_path):
 def test_a_round_of_the_most_shards_can_be_read_again(tmp_path):
     """Also when almost all of them were left out, each with a long reason."""
     folder = folder_at(tmp_path)
-    folder.begin(SETTINGS, make_weights())
+    folder.begin(SETTINGS)
+    folder.save_start(make_weights())
     updates = tuple(UpdateEntry(f"shard-{index}", 10, "2" * 64, "x" * 256) for index in range(MAX_SHARDS))
     entry = RoundEntry(1, "0" * 64, "1" * 64, updates)
     folder.save_round(1, MOVED, entry)
@@ -122,7 +124,8 @@ def test_a_run_in_an_object_store_goes_on_on_another_computer(tmp_path, monkeypa
     for name in ("put", "fetch", "names"):
         monkeypatch.setattr(f"cloud_train.store.{name}", getattr(shelf, name))
     first = RunFolder(Place.of("s3://bucket/run", tmp_path / "first"))
-    first.begin(SETTINGS, make_weights())
+    first.begin(SETTINGS)
+    first.save_start(make_weights())
     first.save_round(1, MOVED, ENTRY)
     shelf.put(first.checkpoint(1), "s3://bucket/run/updates/round-2/shard-0.npz")
     second = RunFolder(Place.of("s3://bucket/run", tmp_path / "second"))
