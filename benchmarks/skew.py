@@ -18,9 +18,10 @@ DEALS = {
 }
 SERVERS = {
     "FedAvg": ("--momentum", "0"),
-    "momentum 0.5": ("--momentum", "0.5"),
+    "FedAvg, no warm-up": ("--momentum", "0", "--warm-up", "0"),
+    "momentum 0.7": (),
     "FedProx 0.01": ("--momentum", "0", "--proximal", "0.01"),
-    "FedProx 0.01, momentum": ("--momentum", "0.5", "--proximal", "0.01"),
+    "FedProx 0.01, momentum 0.7": ("--proximal", "0.01"),
     "FedAdam 0.01": ("--server", "adam", "--server-rate", "0.01"),
 }
 

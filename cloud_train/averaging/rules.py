@@ -89,7 +89,8 @@ class Mean:
         """Add the rows up in their order."""
         total, scaled = np.zeros(length), np.empty(length)
         for row, share in zip(rows, self._shares, strict=True):
-            np.multiply(row, share, out=scaled, dtype=np.float64)
+            scaled[:] = row  # first to float64, then the product: in one step numpy is a third slower
+            scaled *= share
             total += scaled
         return total
 
