@@ -1,9 +1,7 @@
 """The folder of one model that follows a stream: its checkpoint, and what is left when the stream is over."""
 
-import fcntl
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +16,7 @@ from contract.artifacts import RUN_FILE, RunRecord
 from contract.training import DataInfo
 from host_cli import files
 from host_cli.errors import WrongUsage
+from host_cli.lock import locked
 
 LOCK_FILE = ".lock"
 
@@ -33,21 +32,15 @@ class ModelFolder:
         """Weights, optimizer and position, as `Learner.save` writes them."""
         return self.path / CHECKPOINT_FILE
 
-    @contextmanager
-    def alone(self) -> Iterator[None]:
+    def alone(self) -> AbstractContextManager[None]:
         """Let no other process work in this folder while the block runs.
 
         Raises:
             WrongUsage: one does.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / LOCK_FILE).open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                what = "another process trains this model"
-                raise WrongUsage(what, str(self.path), "wait for it, or give another --out") from error
-            yield
+        what = "another process trains this model"
+        hint = "wait for it, or give another --out"
+        return locked(self.path / LOCK_FILE, WrongUsage(what, str(self.path), hint))
 
     @property
     def model(self) -> Path:

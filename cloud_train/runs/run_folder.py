@@ -1,10 +1,9 @@
 """The folder of a run: checkpoints of its rounds, what can be continued, and what is left at the end."""
 
-import fcntl
 import re
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from contract.records import Maybe, Nested, Number, Record, Text, rule
 from host_cli import files
 from host_cli.documents import read_document
 from host_cli.errors import WrongUsage
+from host_cli.lock import locked
 
 SETTINGS_FILE = "settings.json"
 LOCK_FILE = "run.lock"
@@ -54,21 +54,15 @@ class RunFolder:
         """The folder on this computer."""
         return self.place.path
 
-    @contextmanager
-    def alone(self) -> Iterator[None]:
+    def alone(self) -> AbstractContextManager[None]:
         """Let no other process of this computer work in this folder while the block runs.
 
         Raises:
             WrongUsage: one does.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / LOCK_FILE).open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                what = "another process trains this run"
-                raise WrongUsage(what, self.place.where, "wait for it, or give another --out") from error
-            yield
+        what = "another process trains this run"
+        hint = "wait for it, or give another --out"
+        return locked(self.path / LOCK_FILE, WrongUsage(what, self.place.where, hint))
 
     def checkpoint(self, number: int) -> Path:
         """The weights that round `number` left, 1 or more."""

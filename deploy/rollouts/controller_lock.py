@@ -1,29 +1,23 @@
 """Only one controller of a fleet at a time; the lock ends with its process, however that ends."""
 
-import fcntl
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from host_cli.errors import WrongUsage
+from host_cli.lock import locked
 
 LOCK_FILE = "controller.lock"
 
 
-@contextmanager
-def only_controller(fleet: Path) -> Iterator[None]:
+def only_controller(fleet: Path) -> AbstractContextManager[None]:
     """Hold the lock that only one controller of a fleet can have; it ends with the process.
 
     Raises:
         WrongUsage: another one has it.
     """
-    with (fleet / LOCK_FILE).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            hint = "wait for it, or end its rollout: deploy rollout abort ID"
-            raise WrongUsage("another rollout is being controlled", str(fleet), hint) from error
-        yield
+    hint = "wait for it, or end its rollout: deploy rollout abort ID"
+    refusal = WrongUsage("another rollout is being controlled", str(fleet), hint)
+    return locked(fleet / LOCK_FILE, refusal)
 
 
 def is_controlled(fleet: Path) -> bool:

@@ -10,6 +10,7 @@ from cloud_train.averaging.settings import Averaging
 from cloud_train.runs.place import Place
 from cloud_train.runs.run_folder import RunFolder, RunSettings
 from cloud_train.training.recipe import Recipe
+from cloud_train.training.weights import save_weights
 from contract.artifacts import MAX_SHARDS, RoundEntry, UpdateEntry
 from host_cli.errors import WrongUsage
 from tests.cloud_train.conftest import make_weights
@@ -46,9 +47,12 @@ def test_a_run_is_not_overwritten(folder):
 
 
 def test_a_run_that_broke_in_its_first_round_can_be_started_again(tmp_path):
-    """There is nothing to lose in it."""
+    """There is nothing to lose in it: its updates go."""
+    broken = folder_at(tmp_path)
+    broken.begin(SETTINGS)
+    save_weights(make_weights(), broken.update(1, "shard-0"))
     folder_at(tmp_path).begin(SETTINGS)
-    folder_at(tmp_path).begin(SETTINGS)
+    assert not broken.update(1, "shard-0").exists()
 
 
 @pytest.mark.parametrize(
@@ -72,6 +76,7 @@ def test_patience_may_change_when_a_run_goes_on(folder):
     """Quorum and timeout say nothing of what was trained before."""
     how = Averaging(rounds=12, quorum=1.0, round_timeout_s=60.0)
     folder.resume(replace(SETTINGS, averaging=how))
+    assert folder.rounds_done() == 10
 
 
 def test_a_run_does_not_shrink(folder):
