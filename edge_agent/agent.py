@@ -51,6 +51,7 @@ from edge_agent.updates.trust import Trust
 from edge_agent.upkeep.command_desk import CommandDesk
 from edge_agent.upkeep.live_config import LiveConfig
 from edge_agent.upkeep.operations import Operations
+from edge_agent.upkeep.watchdog import NOBODY, Supervisor, Watchdog
 
 _log = logging.getLogger(__name__)
 _TICK_S = 0.25
@@ -69,7 +70,12 @@ class Agent:
     """
 
     def __init__(
-        self, config: AgentConfig, root: Root, clock: Optional[Clock] = None, spare: Optional[Host] = None
+        self,
+        config: AgentConfig,
+        root: Root,
+        clock: Optional[Clock] = None,
+        spare: Optional[Host] = None,
+        supervisor: Supervisor = NOBODY,
     ) -> None:
         """Build every room.
 
@@ -78,6 +84,7 @@ class Agent:
             root: the root of trust that the board was enrolled with.
             clock: the time.
             spare: an inference process that was started while this program was still being imported.
+            supervisor: who restarts the agent when it hangs.
 
         Raises:
             AgentError: the state folder, the HTTP token or the configuration cannot be used.
@@ -146,6 +153,7 @@ class Agent:
             why_not_ready=self._why_not_ready,
             tally=self._tally,
         )
+        self._watchdog = Watchdog(supervisor, clock.monotonic_s, self._find_wedged)
         self._http = ""
         self._due_s = 0.0
         self._told_runtime = ""
@@ -189,6 +197,7 @@ class Agent:
         self.models.start()
         self._link.start()
         self._sources.start()
+        self._watchdog.ready()
 
     def _handle(self, event: Event) -> None:
         self._handlers[type(event)](event)
@@ -221,8 +230,16 @@ class Agent:
         self._operations.tick()
         self._outbox.tick(self._clock.monotonic_s())
         self._sender.send()
+        self._watchdog.tick()
+
+    def _find_wedged(self) -> str:
+        """Say what hangs although it has means of its own not to."""
+        if self._link.is_wedged:
+            return "the connection's thread"
+        return "an inference process's thread" if self.models.pool.is_wedged() else ""
 
     def _stop(self) -> None:
+        self._watchdog.stopping()
         self._sources.stop()
         self._server.stop()
         self._publisher.flush()

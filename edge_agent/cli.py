@@ -1,6 +1,7 @@
 """The command line of the board: `edge-agent COMMAND`. Parses, calls, explains, returns a number."""
 
 import argparse
+import faulthandler
 import json
 import logging
 import os
@@ -25,7 +26,7 @@ _DEFAULT_CONFIG = "/etc/reefline/agent.toml"
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run a command and return its exit code; docs/exit-codes.md explains them."""
-    arguments = _parser().parse_args(argv)
+    arguments = build_parser().parse_args(argv)
     level = logging.INFO if arguments.command == "run" else logging.CRITICAL
     logging.basicConfig(
         level=logging.DEBUG if arguments.verbose else level,
@@ -53,10 +54,14 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     from edge_agent.inference.host import Host
+    from edge_agent.upkeep.watchdog import Supervisor
 
+    supervisor = Supervisor.take(os.environ)
     # It imports the model's runtime while we import the rest. It ends with us, whatever happens.
     spare = Host()
     spare.prepare()
+    # What hangs is ended by SIGABRT: the log then says where it hung.
+    faulthandler.enable()
     from edge_agent.agent import Agent
     from edge_agent.config import load
     from edge_agent.events import StopAsked
@@ -64,7 +69,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
     config = load(Path(arguments.config))
     root = load_root(_read(Path(config.root)))
-    agent = Agent(config, root, spare=spare)
+    agent = Agent(config, root, spare=spare, supervisor=supervisor)
 
     def stop(_number: int, _frame: Any) -> None:
         agent.mailbox.put(StopAsked())
@@ -200,7 +205,7 @@ def _read(path: Path) -> bytes:
         raise ConfigError(
             "root_unreadable",
             f"cannot read the root of trust {path}: {error.strerror}",
-            "enrol the board first",
+            "on your own computer: deploy enroll HOST",
         ) from error
 
 
@@ -215,7 +220,8 @@ class _Parser(argparse.ArgumentParser):
         sys.exit(WRONG_USAGE)
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Return the whole command line; its completion and its page are made from it, too."""
     parser = _Parser(prog="edge-agent", description="The runtime on the board.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")

@@ -1,12 +1,13 @@
-"""The agent's one TOML file, read into frozen dataclasses that have checked themselves."""
+"""The agent's configuration: a TOML file over what enrolment wrote, read into frozen dataclasses."""
 
 import dataclasses
 import difflib
+import os
 import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Iterator, Optional, Tuple, Type, Union
+from typing import Any, Dict, Iterator, Optional, Sequence, Tuple, Type, Union
 
 from contract.errors import MessageError
 from contract.records import (
@@ -37,6 +38,9 @@ _SOCKET_PATH = Text(r"^/[\x21-\x7e]*$", max_length=107)
 _MIB = 1024 * 1024
 _HOUR = r"([01][0-9]|2[0-3]):[0-5][0-9]"
 _QUIET_HOURS = f"^({_HOUR}-{_HOUR})?$"
+# What enrolment writes beside the person's own file.
+ENROLLED = "enrolled.toml"
+_Tree = Dict[str, Any]
 # What the shadow model is called beside the names of `models`.
 SHADOW = "shadow"
 
@@ -235,18 +239,32 @@ class AgentConfig(Record):
 
 
 def load(path: Path) -> AgentConfig:
-    """Read and check the configuration.
+    """Read and check the configuration: what enrolment wrote beside `path`, and over it the person's file.
+
+    Tables are merged key by key; where both have a value, the person's counts.
+
+    Args:
+        path: the person's file; what enrolment wrote is ENROLLED in the same folder, if it is there.
 
     Raises:
-        ConfigError: the file is absent or not TOML, a key is unknown (the nearest known one is named), or a
-            value is not allowed.
+        ConfigError: the board is not enrolled, a file cannot be read or is not TOML, a key is unknown (the
+            nearest known one is named), or a value is not allowed. It names the file.
     """
-    raw = read_table(path)
-    refuse_unknown(AgentConfig, raw)
+    enrolled = path.with_name(ENROLLED)
+    is_enrolled = os.path.lexists(str(enrolled))
+    given = _read_known(enrolled) if is_enrolled else {}
+    own = _read_known(path)
+    raw = _lay_over(given, own)
+    if "device" not in raw and not is_enrolled:
+        said = f"this board is in no fleet yet: {path} names no device, and there is no {enrolled}"
+        raise ConfigError(
+            "not_enrolled", said, "on your own computer: deploy enroll HOST --broker mqtts://BROKER"
+        )
     try:
         return load_record(AgentConfig, raw)
     except MessageError as error:
-        raise ConfigError("config_value", f"{path}: {error}", "correct that value") from error
+        file = _find_file(str(error), ((path, own), (enrolled, given)))
+        raise ConfigError("config_value", f"{file}: {error}", "correct that value") from error
 
 
 def read_table(path: Path) -> Dict[str, Any]:
@@ -280,6 +298,38 @@ def refuse_unknown(kind: Type[Record], raw: Dict[str, Any], prefix: str = "") ->
             )
         for path, section, table in _tables(known[key], value, prefix + key):
             refuse_unknown(section, table, path + ".")
+
+
+def _read_known(path: Path) -> _Tree:
+    raw = read_table(path)
+    try:
+        refuse_unknown(AgentConfig, raw)
+    except ConfigError as error:
+        raise ConfigError(error.code, f"{path}: {error.message}", error.hint) from error
+    return raw
+
+
+def _lay_over(below: _Tree, above: _Tree) -> _Tree:
+    """Return both trees in one; where both have a value, that of `above`."""
+    merged = dict(below)
+    for key, value in above.items():
+        under = merged.get(key)
+        if isinstance(under, dict) and isinstance(value, dict):
+            value = _lay_over(under, value)
+        merged[key] = value
+    return merged
+
+
+def _find_file(message: str, files: Sequence[Tuple[Path, _Tree]]) -> Path:
+    """Return the first file that has the key with which a message begins; the first of all if none has."""
+    keys = re.split(r"[.\[]", message.split(" ", 1)[0])
+    return next((path for path, raw in files if _has(raw, keys)), files[0][0])
+
+
+def _has(raw: Any, keys: Sequence[str]) -> bool:
+    if not isinstance(raw, dict) or keys[0] not in raw:
+        return False
+    return len(keys) == 1 or not isinstance(raw[keys[0]], dict) or _has(raw[keys[0]], keys[1:])
 
 
 def _tables(kind: Any, value: Any, path: str) -> Iterator[Tuple[str, Type[Record], Dict[str, Any]]]:

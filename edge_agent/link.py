@@ -30,6 +30,8 @@ _MAX_FILTERS = 8
 _MAX_WAITING = 1000
 _CONNECT_TIMEOUT_S = 10.0
 _GOODBYE_S = 2.0
+# paho's thread looks at the clock once a second, whatever happens on the network.
+_WEDGED_S = 60.0
 # A connection that lasts so long was a good one; after a shorter one the next pause is longer than before.
 _LASTING_S = 30.0
 _MAX_SHORT_LIVES = 3
@@ -54,7 +56,17 @@ class Client(mqtt.Client):
     """paho believes whatever the broker sends; here nonsense and too large a packet end the connection.
 
     With MQTT 5 the broker knows our limit and does not even send it.
+
+    Attributes:
+        ticked_s: when its loop last came round, in monotonic seconds.
     """
+
+    ticked_s = 0.0
+
+    def loop_misc(self) -> MQTTErrorCode:
+        """Do what time demands; the loop calls it each time it comes round."""
+        self.ticked_s = time.monotonic()
+        return super().loop_misc()
 
     def _sock_recv(self, bufsize: int) -> bytes:
         if bufsize > _MAX_PACKET_BYTES:
@@ -100,10 +112,11 @@ class Link:
         self._stopping = threading.Event()
         self._lost = threading.Event()
         self._thread = threading.Thread(target=self._keep_connected, name="link", daemon=True)
-        self._client: Optional[mqtt.Client] = None
+        self._client: Optional[Client] = None
         self._newest: Optional[mqtt.MQTTMessageInfo] = None
         self._subscribed: Dict[int, List[str]] = {}
         self._is_v5 = True
+        self._is_looping = False
         self._accepted_s: Optional[float] = None
         self._refusal = ""
         self._short_lives = 0
@@ -121,6 +134,14 @@ class Link:
         if self._has_rival:
             return (_DUPLICATE,)
         return (_PERHAPS_DUPLICATE,) if self._short_lives >= _MAX_SHORT_LIVES else ()
+
+    @property
+    def is_wedged(self) -> bool:
+        """Whether a thread of the connection has ended or hangs. Having no broker is nothing of the kind."""
+        client = self._client
+        if self._is_looping and client is not None:
+            return time.monotonic() > client.ticked_s + _WEDGED_S
+        return not self._thread.is_alive() and not self._stopping.is_set()
 
     def start(self) -> None:
         """Begin to connect; `Connected` follows when the broker has taken us."""
@@ -199,12 +220,15 @@ class Link:
         except (OSError, ValueError) as error:
             # The network, a file of ours, or a certificate on either side.
             return str(error)
+        client.ticked_s = time.monotonic()
+        self._is_looping = True
         client.loop_start()
         self._lost.wait()
         client.loop_stop()
+        self._is_looping = False
         return self._explain_loss()
 
-    def _open(self) -> mqtt.Client:
+    def _open(self) -> Client:
         """Call the broker; whether it takes us is told by `_on_connect`."""
         self._accepted_s = None
         self._was_taken = False
@@ -236,7 +260,7 @@ class Link:
         most_s = max(config.reconnect_max_s, _DUPLICATE_MAX_S) if self._has_rival else config.reconnect_max_s
         return min(max(config.reconnect_min_s, 2 * before_s), most_s)
 
-    def _build_client(self) -> mqtt.Client:
+    def _build_client(self) -> Client:
         client = self._client_class(
             CallbackAPIVersion.VERSION2,
             client_id=self._client_id,

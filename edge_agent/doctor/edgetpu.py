@@ -28,7 +28,9 @@ def check_right(visit: Visit) -> Finding:
     """This user may open it."""
     if not visit.edgetpu.has_node:
         return skipped("an Edge TPU on USB has no node to look at")
-    return _check(visit, delegate.missing_right, f"this user may, group {visit.edgetpu.node_group}")
+    return _check(
+        visit, delegate.missing_right, f"{visit.edgetpu.user} may, group {visit.edgetpu.node_group}"
+    )
 
 
 def check_owner(visit: Visit) -> Finding:

@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Tuple
 
-from edge_agent.doctor import broker, edgetpu, machine, model, service, state
+from edge_agent.doctor import broker, certificate, edgetpu, machine, model, service, state, unit
 from edge_agent.doctor.findings import FAIL, OK, SKIPPED, WARN, Check, Row, examine
 from edge_agent.doctor.visit import Visit
 from edge_agent.inference import delegate
@@ -26,6 +26,7 @@ CHECKS: Tuple[Check, ...] = (
     Check("time server", machine.check_time_sync),
     Check("config", state.check_config),
     Check("root of trust", state.check_root, "config"),
+    *unit.CHECKS,
     Check("agent", state.check_agent, "config"),
     Check("state folder", state.check_folder, "config"),
     Check("disk", state.check_disk, "state folder"),
@@ -33,6 +34,7 @@ CHECKS: Tuple[Check, ...] = (
     *service.CHECKS,
     *edgetpu.CHECKS,
     *model.CHECKS,
+    *certificate.CHECKS,
     *broker.CHECKS,
 )
 
@@ -46,7 +48,7 @@ def visit_board(config_path: Path, tell: Callable[[Row], None], root: Path = Pat
         root: where /sys, /proc, /dev and /usr begin.
     """
     rows = []
-    visit = Visit(config_path, root, delegate.gather(root))
+    visit = Visit(config_path, root, delegate.gather(root, delegate.User.of_agent()))
     try:
         for row in examine(visit, CHECKS):
             tell(row)

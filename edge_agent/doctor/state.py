@@ -28,7 +28,7 @@ def check_root(visit: Visit) -> Finding:
     try:
         root = load_root(path.read_bytes())
     except OSError as error:
-        return fail(f"cannot read {path}: {error.strerror}", "enrol the board: copy root-1.json there")
+        return fail(f"cannot read {path}: {error.strerror}", "on your own computer: deploy enroll HOST")
     return ok(f"version {root.version}, expires {root.expires}")
 
 
@@ -36,7 +36,9 @@ def check_agent(visit: Visit) -> Finding:
     """Whether the agent runs; both are fine, but some checks must leave a running one alone."""
     if visit.is_agent_running():
         return ok("running")
-    return warn("not running", f"sudo systemctl start edge-agent, or edge-agent run -c {visit.config_path}")
+    return warn(
+        "not running", f"sudo systemctl start reefline-agent, or edge-agent run -c {visit.config_path}"
+    )
 
 
 def check_folder(visit: Visit) -> Finding:

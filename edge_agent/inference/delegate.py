@@ -7,6 +7,7 @@ Source: google/gasket-driver, class apex in sysfs; google-coral/libedgetpu, tfli
 import contextlib
 import grp
 import os
+import pwd
 import re
 import stat
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ DEAD_BELOW_CELSIUS = -60.0
 _NODE = "dev/apex_0"
 _CLASS = "sys/class/apex/apex_0"
 _GROUP = "apex"
+# As the package makes it.
+_SERVICE_USER = "reefline"
 _LIBRARY_FOLDERS = ("usr/lib", "usr/lib/*", "usr/local/lib", "lib", "lib/*")
 # Vendor and product, first before and then after the runtime has loaded the firmware.
 _USB_IDS = {("1a6e", "089a"), ("18d1", "9302")}
@@ -32,15 +35,27 @@ _VERSION_ERROR = re.compile(r"requires runtime version \((\d+)\).*this runtime v
 
 
 class User(NamedTuple):
-    """Who wants to use the Edge TPU."""
+    """Who wants to use the Edge TPU; the name is for people."""
 
     uid: int
     groups: Collection[int]
+    name: str = ""
 
     @classmethod
     def current(cls) -> "User":
         """Return the user of this process."""
-        return cls(os.geteuid(), frozenset(os.getgroups()) | {os.getegid()})
+        return cls(os.geteuid(), frozenset(os.getgroups()) | {os.getegid()}, _name_user(os.geteuid()))
+
+    @classmethod
+    def of_agent(cls) -> "User":
+        """Return whom the agent runs as: when root asks, who may do everything, the service's own user."""
+        try:
+            entry = pwd.getpwnam(_SERVICE_USER)
+        except KeyError:
+            return cls.current()
+        if os.geteuid() != 0:
+            return cls.current()
+        return cls(entry.pw_uid, frozenset(os.getgrouplist(_SERVICE_USER, entry.pw_gid)), _SERVICE_USER)
 
 
 @dataclass(frozen=True)
@@ -51,7 +66,8 @@ class Facts:
         library: where the delegate library lies, "" if nowhere.
         has_node: whether /dev/apex_0 is there.
         node_group: the group that owns it.
-        may_use: whether this user may read and write it.
+        user: the name of who wants to use it.
+        may_use: whether that one may read and write it.
         has_pci_chip: whether the chip is on the PCIe bus, driver or not.
         has_usb_chip: whether a USB Accelerator or the Mini's chip is there; the facts below are then unknown.
         owner_pid: the process that holds the Edge TPU, 0 if none.
@@ -62,6 +78,7 @@ class Facts:
     library: str = ""
     has_node: bool = False
     node_group: str = ""
+    user: str = ""
     may_use: bool = False
     has_pci_chip: bool = False
     has_usb_chip: bool = False
@@ -81,11 +98,13 @@ def gather(root: Path = Path("/"), user: Optional[User] = None) -> Facts:
     owner_pid = _read_integer(apex / "device_owner") if _read_integer(apex / "is_device_owned") else 0
     has_sensor = (apex / "temp").exists()
     node = _stat(root / _NODE)
+    user = user or User.current()
     return Facts(
         library=_find_library(root),
         has_node=node is not None,
         node_group=_name_group(node.st_gid) if node else "",
-        may_use=node is not None and _may_use(node, user or User.current()),
+        user=user.name,
+        may_use=node is not None and _may_use(node, user),
         has_pci_chip=_has_id(root.glob("sys/bus/pci/devices/*"), ("vendor", "device"), {_PCI_ID}),
         has_usb_chip=_has_id(root.glob("sys/bus/usb/devices/*"), ("idVendor", "idProduct"), _USB_IDS),
         owner_pid=owner_pid,
@@ -142,13 +161,15 @@ def missing_right(facts: Facts) -> Optional[Problem]:
     """Return the problem that this user may not open the device."""
     if not facts.has_node or facts.may_use:
         return None
-    if facts.node_group == _GROUP:
-        hint = "sudo usermod -aG apex $USER, then log in again; a service: SupplementaryGroups=apex"
-    else:
+    who = facts.user or "this user"
+    said = f"{who} may not open /dev/apex_0 of group {facts.node_group}"
+    if facts.node_group != _GROUP:
         hint = "sudo chgrp apex /dev/apex_0 && sudo chmod 0660 /dev/apex_0; a udev rule makes it last"
-    return Problem(
-        "edgetpu_no_right", f"this user may not open /dev/apex_0 of group {facts.node_group}", hint
-    )
+    elif facts.user == _SERVICE_USER:
+        hint = "sudo usermod -aG apex reefline && sudo systemctl restart reefline-agent"
+    else:
+        hint = f"sudo usermod -aG apex {facts.user or '$USER'}, then log in again"
+    return Problem("edgetpu_no_right", said, hint)
 
 
 def dead_chip(facts: Facts) -> Optional[Problem]:
@@ -203,6 +224,13 @@ def _name_group(gid: int) -> str:
         return grp.getgrgid(gid).gr_name
     except KeyError:
         return str(gid)
+
+
+def _name_user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def _name_process(root: Path, pid: int) -> str:

@@ -45,6 +45,10 @@ class WorkerPool:
         """Return the process ids of those that run."""
         return {worker.pid for worker in self._workers.values() if worker.is_running and worker.pid}
 
+    def is_wedged(self) -> bool:
+        """Say whether one of the threads hangs that would tell the loop what became of a process."""
+        return any(worker.is_wedged for worker in self._workers.values())
+
     def reset_device(self) -> None:
         """Reset the Edge TPU, in a thread; `DeviceReset` follows. All models on it are lost."""
         threading.Thread(target=self._reset_device, name="device-reset", daemon=True).start()

@@ -39,6 +39,8 @@ from edge_agent.inference.interpreter import find_runtime
 from edge_agent.inference.loaded_model import LoadedModel
 
 _LAST_WORDS_S = 0.5
+# The most that the kernel takes. Source: proc(5), oom_score_adj.
+_OOM_SCORE, _FIRST_TO_GO = Path("/proc/self/oom_score_adj"), "1000"
 
 
 def main(arguments: List[str]) -> int:
@@ -89,7 +91,7 @@ def serve(connection: socket.socket) -> None:
 
 
 def limit_process(memory_bytes: int) -> None:
-    """Bound this process: its own memory, and no core dump on the eMMC.
+    """Bound this process: its own memory, no core dump on the eMMC, and the first to go when memory is short.
 
     RLIMIT_DATA, not RLIMIT_AS: it counts what the process writes, not the libraries and models that it maps.
     """
@@ -98,6 +100,9 @@ def limit_process(memory_bytes: int) -> None:
     if hard_bytes != resource.RLIM_INFINITY:
         memory_bytes = min(memory_bytes, hard_bytes)
     resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+    with contextlib.suppress(OSError):
+        # The agent starts it anew; nobody would notice that the agent is gone.
+        _OOM_SCORE.write_text(_FIRST_TO_GO)
 
 
 def _obey(

@@ -33,6 +33,8 @@ from edge_agent.sensors import Sensors
 _log = logging.getLogger(__name__)
 _GOODBYE_S = 1.0
 _MOST_RINGS = 64
+# A process is killed and buried in a few seconds, even if several are at once; later than this, nobody will.
+_WEDGED_S = 30.0
 # How late the thread may notice that what the loop has sent takes too long.
 _WATCH_S = 0.1
 _READ_EVENTS = select.POLLIN | select.POLLHUP | select.POLLERR
@@ -84,6 +86,8 @@ class Worker:
         # The first one is under way if it has a deadline.
         self._commands: Deque[_Command] = collections.deque()
         self._deadline_s: Optional[float] = None
+        # By when the thread has a process, or is done with it.
+        self._due_s = time.monotonic() + load.timeout_s
         self._doorbell, self._bell = socket.socketpair()
         # The loop rings it, and must never wait.
         self._bell.setblocking(False)
@@ -143,6 +147,12 @@ class Worker:
     def is_running(self) -> bool:
         """Whether its process is there or about to be; when not, nothing of it is left."""
         return not self._is_over
+
+    @property
+    def is_wedged(self) -> bool:
+        """Whether its thread hangs: what takes too long, or has ended, is not told any more."""
+        due_s = self._deadline_s if self._is_open else self._due_s
+        return not self._is_over and due_s is not None and time.monotonic() > due_s + _WEDGED_S
 
     def submit(self, key: int, kind: str, payload: bytes, top_k: Optional[int] = None) -> None:
         """Ask for a prediction; `WorkerAnswered` with `key` follows.
@@ -271,6 +281,7 @@ class Worker:
             # From now on the loop must not send: the socket's number may soon be another's.
             with self._lock:
                 self._is_open = False
+                self._due_s = time.monotonic() + _GOODBYE_S
 
     def _await(self, seat: Seat) -> bool:
         """Wait for something to do; True if the process speaks.

@@ -99,3 +99,75 @@ def test_an_absent_file_is_said(tmp_path: Path) -> None:
     """No traceback for a path that is not there."""
     with pytest.raises(ConfigError, match="cannot read"):
         load(tmp_path / "nothing.toml")
+
+
+ENROLLED = """device = "board-a"
+tags = ["lab"]
+hardware = "coral-dev-board"
+[mqtt]
+host = "broker.lan"
+port = 8883
+"""
+OWN = 'state_dir = "/tmp/x"\nroot = "/tmp/root.json"\n'
+
+
+def enrol(folder: Path, text: str = ENROLLED) -> Path:
+    path = folder / "enrolled.toml"
+    path.write_text(text)
+    return path
+
+
+def test_what_enrolment_wrote_lies_under_the_persons_file(tmp_path: Path) -> None:
+    """Tables are merged key by key, and the person's value counts where both have one."""
+    enrol(tmp_path)
+    config = load(write(tmp_path, OWN + 'tags = ["hall"]\n[mqtt]\nport = 9999\n[shadow]\nchannel = "next"\n'))
+    assert (config.device, config.tags) == ("board-a", ("hall",))
+    assert (config.mqtt.host, config.mqtt.port) == ("broker.lan", 9999)
+    assert config.shadow is not None and config.shadow.channel == "next"
+
+
+def test_an_empty_table_of_the_person_stays_one(tmp_path: Path) -> None:
+    """`[shadow]` alone asks for the default shadow model."""
+    enrol(tmp_path, ENROLLED.replace("[mqtt]", 'edgetpu = ":0"\n[mqtt]'))
+    assert load(write(tmp_path, OWN + "[shadow]\n")).shadow is not None
+
+
+@pytest.mark.parametrize(
+    ("given", "own", "file", "said"),
+    [
+        ("hots = 'x'", "", "enrolled.toml", "did you mean mqtt.host"),
+        ("", "[mqtt]\nhots = 'x'", "agent.toml", "did you mean mqtt.host"),
+        ("base = 'a/+/b'", "", "enrolled.toml", "mqtt.base must be"),
+        ("base = 'a/+/b'", "[mqtt]\nbase = 'b/#'", "agent.toml", "mqtt.base must be"),
+        ("cert_file = '/c'", "", "enrolled.toml", "mqtt.cert_file and key_file go together"),
+        ("", "models = {Big = {channel = 'x'}}", "agent.toml", "a name must look like"),
+        ("port = ", "", "enrolled.toml", "not TOML"),
+        ("", "[http", "agent.toml", "not TOML"),
+    ],
+)
+def test_an_error_names_the_file_that_holds_it(
+    tmp_path: Path, given: str, own: str, file: str, said: str
+) -> None:
+    """Who reads the error opens one file, not two."""
+    enrolled = enrol(tmp_path, ENROLLED + given)
+    path = write(tmp_path, OWN + own)
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert said in caught.value.message + caught.value.hint
+    named = [each.name for each in (enrolled, path) if str(each) in caught.value.message]
+    assert named == [file]
+
+
+def test_a_board_that_is_not_enrolled_is_told_what_to_do(tmp_path: Path) -> None:
+    """The package's own file names no device: only `deploy enroll` does."""
+    with pytest.raises(ConfigError) as caught:
+        load(write(tmp_path, OWN))
+    assert caught.value.code == "not_enrolled"
+    assert "deploy enroll" in caught.value.hint
+
+
+def test_an_enrolment_that_cannot_be_read_is_not_passed_over(tmp_path: Path) -> None:
+    """Half a configuration is worse than none."""
+    (tmp_path / "enrolled.toml").symlink_to("nowhere")
+    with pytest.raises(ConfigError, match=r"enrolled\.toml"):
+        load(write(tmp_path, GOOD))

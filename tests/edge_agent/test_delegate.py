@@ -53,7 +53,7 @@ def test_a_healthy_board_is_read(board: Path) -> None:
 
 def test_a_machine_without_one_is_read(tmp_path: Path) -> None:
     """Nothing is there, and nothing is raised."""
-    assert gather(tmp_path) == Facts()
+    assert gather(tmp_path, User(uid=1234567, groups=())) == Facts()
 
 
 def test_an_owner_is_named(board: Path) -> None:
@@ -93,6 +93,8 @@ def test_an_accelerator_on_usb_counts(tmp_path: Path, vendor: str, product: str)
         ({"has_node": False}, "edgetpu_absent", "remove `edgetpu`"),
         ({"has_node": False, "has_pci_chip": True}, "edgetpu_no_driver", "modprobe apex"),
         ({"may_use": False}, "edgetpu_no_right", "usermod -aG apex"),
+        ({"may_use": False, "user": "ada"}, "edgetpu_no_right", "usermod -aG apex ada, then log in again"),
+        ({"may_use": False, "user": "reefline"}, "edgetpu_no_right", "systemctl restart reefline-agent"),
         ({"may_use": False, "node_group": "root"}, "edgetpu_no_right", "chgrp apex"),
         ({"temperature_celsius": -89.7}, "edgetpu_dead", "power"),
         ({"owner_pid": 812, "owner_name": "demo"}, "edgetpu_owned", "kill 812"),

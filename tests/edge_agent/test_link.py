@@ -3,17 +3,21 @@
 import shutil
 import socket
 import subprocess
+import threading
 from pathlib import Path
 from typing import Iterator
 
 import pytest
+from paho.mqtt.client import MQTT_ERR_NO_CONN
 
+import edge_agent.link
 from edge_agent.config import MqttConfig
 from edge_agent.events import Connected, Disconnected, MessageArrived, SubscriptionAnswered
-from edge_agent.link import Link
+from edge_agent.link import Client, Link
 from edge_agent.mailbox import Mailbox
 from tests.fakes.mosquitto import run_mosquitto
 from tests.fakes.ports import take_free_port
+from tests.fakes.waiting import wait_for
 
 WITHIN_S = 10.0
 
@@ -205,3 +209,30 @@ def test_a_broker_that_acknowledges_nothing_costs_bounded_memory() -> None:
         assert isinstance(mailbox.get(WITHIN_S), Disconnected)
     link.stop()
     assert sent[0] is not None and 100 < sum(mid is not None for mid in sent) <= 1000
+
+
+def test_a_network_thread_that_hangs_is_noticed(broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """paho's thread comes round once a second; the agent's watchdog asks whether it does."""
+    device, _ = connect(MqttConfig(port=broker()), "board-a")
+    first_s = device._client.ticked_s  # type: ignore[union-attr]
+    wait_for("it comes round", lambda: device._client.ticked_s > first_s)  # type: ignore[union-attr]
+    assert not device.is_wedged
+    is_released = threading.Event()
+    monkeypatch.setattr(Client, "loop_misc", lambda self: is_released.wait(60) and MQTT_ERR_NO_CONN)
+    monkeypatch.setattr(edge_agent.link, "_WEDGED_S", 2.0)
+    wait_for("it is wedged", lambda: device.is_wedged)
+    is_released.set()
+    device.stop()
+
+
+def test_having_no_broker_is_not_hanging(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long it lasts, and whatever the pauses are."""
+    monkeypatch.setattr(edge_agent.link, "_WEDGED_S", 0.0)
+    mailbox = Mailbox(8)
+    link = Link(MqttConfig(port=take_free_port(), reconnect_min_s=0.1), "board-a", mailbox)
+    link.start()
+    for _ in range(3):
+        assert isinstance(mailbox.get(WITHIN_S), Disconnected)
+        assert not link.is_wedged
+    link.stop()
+    assert not link.is_wedged

@@ -22,6 +22,7 @@ from edge_agent.inference import frames, workers
 from edge_agent.inference.frames import read_event
 from edge_agent.inference.host import Host
 from edge_agent.inference.workers import ModelFiles, Worker
+from tests.fakes.waiting import wait_for
 
 STAND_IN = Path(__file__).resolve().parent / "stand_in_worker.py"
 IMPATIENT = InferenceConfig(timeout_s=0.5, load_timeout_s=20)
@@ -74,6 +75,8 @@ def test_worker_loads_tests_and_answers(start, tiny_files, events, golden):
     ready = events.get(timeout=WAIT_S)
     assert isinstance(ready, WorkerReady) and ready.worker == worker.number
     assert worker.resident_bytes() > 5 * 1024 * 1024
+    # When memory is short, the kernel takes this process and not the agent.
+    assert Path(f"/proc/{worker.pid}/oom_score_adj").read_text() == "1000\n"
     assert ready.inputs[0].shape == (1, 28, 28, 1) and ready.backend == "cpu"
     worker.test(tiny_files.golden, 20)
     tested = events.get(timeout=WAIT_S)
@@ -325,3 +328,36 @@ def test_fds_of_one_worker_stay_away_from_another(start, events):
     started_s = time.monotonic()
     first.stop()
     assert time.monotonic() - started_s < 0.9
+
+
+class _StuckHost(Host):
+    """The kernel does not come back from starting the process."""
+
+    def __init__(self):
+        super().__init__()
+        self.is_released = threading.Event()
+
+    def sit(self):
+        self.is_released.wait(WAIT_S)
+        return super().sit()
+
+
+def test_a_thread_that_does_not_tell_what_became_of_its_process_is_noticed(start, monkeypatch):
+    """Not before loading may have taken its time; the agent's watchdog asks."""
+    host = _StuckHost()
+    worker = start(config=InferenceConfig(load_timeout_s=1), host=host)
+    assert not worker.is_wedged
+    monkeypatch.setattr(workers, "_WEDGED_S", 0.1)
+    wait_for("it is wedged", lambda: worker.is_wedged)
+    host.is_released.set()
+    wait_for("it is not any more", lambda: not worker.is_wedged)
+
+
+def test_a_hung_process_is_the_workers_own_business(start, events, monkeypatch):
+    """It is killed and told of; its thread does not hang at any time."""
+    monkeypatch.setattr(workers, "_WEDGED_S", 5.0)
+    worker = start(config=InferenceConfig(load_timeout_s=1), fault="load-hang")
+    assert next_failure(events).code == "worker_hung"
+    assert not worker.is_wedged
+    worker.stop()
+    assert not worker.is_wedged
