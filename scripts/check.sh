@@ -8,5 +8,5 @@ $bin/ruff format --quiet --check .
 $bin/mypy --no-error-summary
 $bin/lint-imports --no-cache >/tmp/lint-imports.$$ || { cat /tmp/lint-imports.$$; rm -f /tmp/lint-imports.$$; exit 1; }
 rm -f /tmp/lint-imports.$$
-$bin/vermin --quiet --no-tips -t=3.7- --violations contract edge_agent quantize/oldest_child.py
+$bin/vermin --quiet --no-tips -t=3.7- --violations contract edge_agent packaging quantize/oldest_child.py
 echo "check: style, types, import rules and Python 3.7 are fine"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets up what `make demo` (setup.sh demo) or `make test` (setup.sh test) needs; quick when it is there already.
+# Sets up what `make demo` (setup.sh demo), `make test` or `make deb` needs; quick when it is there already.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 wanted=${1:-demo}
@@ -19,6 +19,9 @@ install_debian_packages() {
         command -v mosquitto_sub >/dev/null || missing+=(mosquitto-clients)
         command -v curl >/dev/null || missing+=(curl)
         command -v kubectl >/dev/null || missing+=(kubernetes-client)
+        command -v lintian >/dev/null || missing+=(lintian)
+        [ -x /usr/sbin/sshd ] || missing+=(openssh-server)
+        command -v sudo >/dev/null || missing+=(sudo)
         compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
     fi
     [ ${#missing[@]} -gt 0 ] || return 0
@@ -35,6 +38,14 @@ install_debian_packages() {
         return 0
     fi
     say "installing Debian packages: ${missing[*]}"
+    case " ${missing[*]} " in
+        *" openssh-server "*)
+            # Only tests start it, in a place of their own: this computer shall not be open to others for that.
+            mkdir -p /etc/ssh
+            touch /etc/ssh/sshd_not_to_be_run
+            say "  its service stays off; to use it: rm /etc/ssh/sshd_not_to_be_run"
+            ;;
+    esac
     apt-get update -qq >&2
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
 }
@@ -73,6 +84,11 @@ if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))'; then
     say "   at: $(command -v "$python")"
     say "  try: PYTHON=/path/to/python3.11 make $wanted"
     exit 2
+fi
+# The packages need little: whatever environment is here will do.
+if [ "$wanted" = deb ]; then
+    [ -x .venv/bin/nfpm ] || make_venv .venv "$python" -e '.[package]'
+    exit 0
 fi
 if command -v dpkg-query >/dev/null; then install_debian_packages; fi
 
