@@ -56,8 +56,8 @@ def _device(topics: Topics) -> list[Right]:
 
 
 def _deploy(topics: Topics) -> list[Right]:
-    """Write orders, releases and their files; read everything."""
-    orders = [topics.model_desired(_ANY), topics.config_set(_ANY), topics.command(_ANY)]
+    """Write orders, releases and their files; ask a board that was flashed; read everything."""
+    orders = [topics.model_desired(_ANY), topics.config_set(_ANY), topics.command(_ANY), topics.infer(_ANY)]
     return _rights([*orders, *_published_by_deploy(topics), topics.rollout(_ANY)], [topics.base + "/#"])
 
 

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -18,7 +19,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from contract.errors import TopicError
 from contract.topics import Topics
 from deploy.trust.broker_rights import OPERATORS
-from host_cli.errors import WrongUsage
+from host_cli.errors import GateNotMet, WrongUsage
 from host_cli.files import write_bytes
 from host_mqtt.credentials import CA_FILE, CERTIFICATE_FILE, KEY_FILE, OPEN_TO_OTHERS
 
@@ -33,6 +34,9 @@ BEGIN = datetime(1970, 1, 1, tzinfo=timezone.utc)
 CA_DAYS = 7300
 CLIENT_DAYS = 3650
 SERVER_DAYS = 730
+# A board that is enrolled again gets a new certificate when the old one ends before that.
+RENEW_DAYS = 365
+_DAY_S = 86400.0
 PRIVATE_MODE = 0o600
 MAX_HOST_LENGTH = 253
 _HOST_PATTERN = r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*"
@@ -91,9 +95,52 @@ def issue_device(fleet: Path, name: str, folder: Path, now_s: float) -> None:
     Raises:
         WrongUsage: no device can be called so, the name is blocked, or the fleet has no authority.
     """
-    device_folder(fleet, name)
-    _require_not_blocked(fleet, name)
+    require_allowed(fleet, name)
     _issue_client(load_authority(fleet), name, folder, now_s)
+
+
+def sign_device(fleet: Path, name: str, public_key: str, now_s: float) -> bytes:
+    """Return the certificate, PEM, of a device whose private key was made on the board and stays there.
+
+    Args:
+        fleet: the fleet's folder, with its authority.
+        name: the device's name, which becomes its user name at the broker.
+        public_key: as ssh-keygen writes it: `ecdsa-sha2-nistp256 AAAA...`.
+        now_s: seconds since 1970; the certificate ends CLIENT_DAYS later.
+
+    Raises:
+        WrongUsage: no device can be called so, the name is blocked, or the fleet has no authority.
+        GateNotMet: that is not such a key.
+    """
+    require_allowed(fleet, name)
+    return _pem(_sign_client(load_authority(fleet), name, _read_public(public_key), now_s))
+
+
+def fits_device(fleet: Path, name: str, public_key: str, certificate: bytes, now_s: float) -> bool:
+    """Whether a certificate, PEM, is of this fleet, this device and its key, and counts for RENEW_DAYS yet.
+
+    Raises:
+        WrongUsage: no device can be called so, the name is blocked, or the fleet has no authority.
+        GateNotMet: the public key is none.
+    """
+    require_allowed(fleet, name)
+    authority, public = load_authority(fleet), _read_public(public_key)
+    try:
+        found = x509.load_pem_x509_certificate(certificate)
+        found.verify_directly_issued_by(authority.certificate)
+        is_same = found.subject == _name(name) and found.public_key() == public
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return is_same and found.not_valid_after_utc.timestamp() > now_s + RENEW_DAYS * _DAY_S
+
+
+def read_authority(fleet: Path) -> bytes:
+    """Return the authority's certificate, PEM, by which boards know the broker.
+
+    Raises:
+        WrongUsage: the fleet has no authority.
+    """
+    return _pem(load_authority(fleet).certificate)
 
 
 def block(fleet: Path, name: str) -> None:
@@ -114,7 +161,13 @@ def list_blocked(fleet: Path) -> list[str]:
     return path.read_text("ascii").split() if path.exists() else []
 
 
-def _require_not_blocked(fleet: Path, name: str) -> None:
+def require_allowed(fleet: Path, name: str) -> None:
+    """Refuse a name with which a device may do nothing.
+
+    Raises:
+        WrongUsage: it is blocked, or no device can be called so.
+    """
+    device_folder(fleet, name)
     if name in list_blocked(fleet):
         hint = "give the board another name, or take this one out of the file"
         raise WrongUsage(f"{name} is blocked", str(fleet / CA_FOLDER / BLOCKED_FILE), hint)
@@ -141,7 +194,8 @@ def issue_server(fleet: Path, hosts: Sequence[str], folder: Path, now_s: float) 
     """
     names = x509.SubjectAlternativeName([_read_host(host) for host in hosts])
     authority, key = load_authority(fleet), ec.generate_private_key(ec.SECP256R1())
-    builder = _leaf(authority, "Reefline broker", key, now_s, SERVER_DAYS, ExtendedKeyUsageOID.SERVER_AUTH)
+    purpose = ExtendedKeyUsageOID.SERVER_AUTH
+    builder = _leaf(authority, "Reefline broker", key.public_key(), now_s, SERVER_DAYS, purpose)
     certificate = builder.add_extension(names, critical=False).sign(authority.key, hashes.SHA256())
     _write_key(folder / SERVER_KEY_FILE, key)
     write_bytes(folder / SERVER_FILE, _pem(certificate))
@@ -186,22 +240,45 @@ def load_authority(fleet: Path) -> Authority:
 
 def _issue_client(authority: Authority, name: str, folder: Path, now_s: float) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
-    builder = _leaf(authority, name, key, now_s, CLIENT_DAYS, ExtendedKeyUsageOID.CLIENT_AUTH)
     _write_key(folder / KEY_FILE, key)
-    write_bytes(folder / CERTIFICATE_FILE, _pem(builder.sign(authority.key, hashes.SHA256())))
+    write_bytes(folder / CERTIFICATE_FILE, _pem(_sign_client(authority, name, key.public_key(), now_s)))
     write_bytes(folder / CA_FILE, _pem(authority.certificate))
+
+
+def _sign_client(
+    authority: Authority, name: str, public: ec.EllipticCurvePublicKey, now_s: float
+) -> x509.Certificate:
+    builder = _leaf(authority, name, public, now_s, CLIENT_DAYS, ExtendedKeyUsageOID.CLIENT_AUTH)
+    return builder.sign(authority.key, hashes.SHA256())
+
+
+def _read_public(line: str) -> ec.EllipticCurvePublicKey:
+    try:
+        key = serialization.load_ssh_public_key(line.encode())
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise _not_a_key() from error
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise _not_a_key()
+    return key
+
+
+def _not_a_key() -> GateNotMet:
+    what = "what the board calls its public key is none on the curve P-256"
+    return GateNotMet(
+        what, "/etc/reefline/mqtt/client.key", "move that file away on the board, and try again"
+    )
 
 
 def _leaf(
     authority: Authority,
     name: str,
-    key: ec.EllipticCurvePrivateKey,
+    public: ec.EllipticCurvePublicKey,
     now_s: float,
     days: int,
     purpose: x509.ObjectIdentifier,
 ) -> x509.CertificateBuilder:
     issuer = authority.certificate.subject
-    builder = _builder(_name(name), issuer, key.public_key(), now_s, days)
+    builder = _builder(_name(name), issuer, public, now_s, days)
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
     builder = builder.add_extension(_usage(signs_certificates=False), critical=True)
     builder = builder.add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)

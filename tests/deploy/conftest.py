@@ -12,9 +12,11 @@ from deploy.brokers.broker import find_mosquitto
 from deploy.trust.keys import init_fleet
 from host_mqtt.address import Address
 from host_mqtt.link import Link
+from tests.deploy.enroll_place import EnrollPlace, make_key
 from tests.deploy.fake_device import FakeDevice
 from tests.deploy.helpers import read_line, run_deploy, stop, write_bundle
 from tests.deploy.rollout_helpers import Place
+from tests.fakes.board_machine import BoardMachine, board_machine
 
 
 @pytest.fixture(scope="session")
@@ -66,3 +68,25 @@ def bundle(tmp_path: Path) -> Path:
 @pytest.fixture
 def place(bundle: Path, fleet: Path, address: Address, base: str) -> Place:
     return Place(bundle, fleet, address, base)
+
+
+@pytest.fixture(scope="session")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BoardMachine]:
+    """A board with a real sshd, which every test finds as it was flashed."""
+    with board_machine(tmp_path_factory.mktemp("board")) as machine:
+        yield machine
+
+
+@pytest.fixture
+def bare_board(machine: BoardMachine) -> BoardMachine:
+    """A board at which nobody has been."""
+    machine.reset()
+    return machine
+
+
+@pytest.fixture
+def enroll_place(bare_board: BoardMachine, fleet: Path, tmp_path: Path) -> EnrollPlace:
+    """A person whose key the board knows, and the fleet that it shall join."""
+    home = tmp_path / "home"
+    bare_board.authorize(make_key(home / ".ssh" / "id_ed25519"))
+    return EnrollPlace(bare_board, fleet, home)

@@ -63,9 +63,10 @@ def write_bundle(folder: Path, *, model_bytes: int = MODEL_BYTES, version: str =
     return _write(folder, contents, name="toy", version=version, inputs=_INPUTS, outputs=outputs)
 
 
-def write_tiny_bundle(folder: Path, version: str) -> Path:
-    """Write a bundle of a small real model, with labels that no other version has."""
+def write_tiny_bundle(folder: Path, version: str, *, padding: bytes = b"") -> Path:
+    """Write a bundle of a small real model, with labels of its own; `padding` makes it larger."""
     contents = tiny_files()
+    contents["model"] += padding
     contents["labels"] = contents["labels"].replace(b"\n", version.encode() + b"\n")
     outputs = (TensorSpec("out", (1, 10), "uint8", 1 / 256, 0),)
     return _write(folder, contents, name="tiny", version=version, inputs=_INPUTS, outputs=outputs)

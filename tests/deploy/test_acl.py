@@ -37,7 +37,7 @@ TABLE = {
     "coral/DEV/model/need": ("own", "deploy"),
     "coral/DEV/command": ("deploy", "own deploy"),
     "coral/DEV/command/response": ("own", "deploy"),
-    "coral/DEV/infer": ("ask", "own deploy"),
+    "coral/DEV/infer": ("deploy ask", "own deploy"),
     "coral/DEV/infer/response": ("own", "deploy ask"),
     "coral/DEV/something/else": ("", "deploy"),
     "homeassistant/device/coral_DEV/config": ("own", "home"),

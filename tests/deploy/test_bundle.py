@@ -1,10 +1,21 @@
 """A bundle is sent only as its manifest describes it."""
 
+from pathlib import Path
+
 import pytest
 
+import deploy
 from deploy.releases.bundle import load_bundle
 from host_cli.errors import GateNotMet, WrongUsage
 from tests.deploy.helpers import write_bundle
+
+FIRST_MODEL = Path(deploy.__file__).parent / "boards" / "first_model"
+
+
+def test_the_first_model_of_a_new_board_is_what_its_manifest_says():
+    """It is part of the program: nobody makes it again before sending it."""
+    manifest = load_bundle(FIRST_MODEL).manifest
+    assert (manifest.name, manifest.compiled) == ("brightness", False)
 
 
 def test_a_good_bundle_is_loaded(bundle):

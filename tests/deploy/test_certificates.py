@@ -13,15 +13,18 @@ from deploy.trust.certificates import (
     CA_FOLDER,
     DEVICES_FOLDER,
     device_folder,
+    fits_device,
     init_authority,
     issue_device,
     issue_operator,
     issue_server,
     load_authority,
     operator_folder,
+    read_authority,
     read_server,
+    sign_device,
 )
-from host_cli.errors import WrongUsage
+from host_cli.errors import GateNotMet, WrongUsage
 from host_mqtt.credentials import CA_FILE, CERTIFICATE_FILE, KEY_FILE
 
 NOW_S = 1_800_000_000.0
@@ -157,3 +160,55 @@ def test_python_believes_what_the_authority_signed(fleet, tmp_path):
             with contextlib.suppress(ssl.SSLWantReadError):
                 side.do_handshake()
     assert client.getpeercert()["subject"] == ((("commonName", "Reefline broker"),),)
+
+
+def public_key(folder, kind="ecdsa", bits="256"):
+    """Return the public half of a key as a board makes it."""
+    subprocess.run(["ssh-keygen", "-q", "-t", kind, "-b", bits, "-N", "", "-f", folder / "key"], check=True)
+    return (folder / "key.pub").read_text()
+
+
+def test_a_key_that_stays_on_the_board_gets_the_certificate_of_one_made_here(fleet, tmp_path):
+    """Only whose key it is differs: openssl takes both for the same purpose."""
+    pem = sign_device(fleet, "reef-1", public_key(tmp_path), NOW_S)
+    (tmp_path / "board.pem").write_bytes(pem)
+    issue_device(fleet, "reef-1", tmp_path, NOW_S)
+    (tmp_path / CA_FILE).write_bytes(read_authority(fleet))
+    for name in ("board.pem", CERTIFICATE_FILE):
+        command = ["openssl", "verify", "-x509_strict", "-purpose", "sslclient", "-attime", "100"]
+        subprocess.run([*command, "-CAfile", tmp_path / CA_FILE, tmp_path / name], check=True)
+    made, given = read(tmp_path / CERTIFICATE_FILE), read(tmp_path / "board.pem")
+    assert made.subject == given.subject and made.not_valid_after_utc == given.not_valid_after_utc
+    assert [each.oid for each in made.extensions] == [each.oid for each in given.extensions]
+
+
+def test_a_certificate_fits_until_a_year_before_its_end(fleet, tmp_path):
+    """Then a board that is enrolled again gets a new one."""
+    key = public_key(tmp_path)
+    pem = sign_device(fleet, "reef-1", key, NOW_S)
+    last_s = NOW_S + (module.CLIENT_DAYS - module.RENEW_DAYS) * 86400
+    assert fits_device(fleet, "reef-1", key, pem, last_s - 1)
+    assert not fits_device(fleet, "reef-1", key, pem, last_s + 1)
+
+
+def test_no_other_certificate_fits(fleet, tmp_path):
+    """Of another name, another key, another fleet, or none at all."""
+    (tmp_path / "a").mkdir()
+    key, other = public_key(tmp_path), public_key(tmp_path / "a")
+    pem = sign_device(fleet, "reef-1", key, NOW_S)
+    init_authority(tmp_path / "other", NOW_S)
+    foreign = sign_device(tmp_path / "other", "reef-1", key, NOW_S)
+    assert not fits_device(fleet, "reef-2", key, pem, NOW_S)
+    assert not fits_device(fleet, "reef-1", other, pem, NOW_S)
+    for wrong in (foreign, b"", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"):
+        assert not fits_device(fleet, "reef-1", key, wrong, NOW_S)
+
+
+@pytest.mark.parametrize("kind", [("ed25519", "256"), ("ecdsa", "384"), ("rsa", "2048")])
+def test_only_a_key_on_the_curve_of_the_fleet_is_signed(fleet, tmp_path, kind):
+    """A board says what it likes; nothing else is what its agent can use."""
+    with pytest.raises(GateNotMet, match="none on the curve P-256"):
+        sign_device(fleet, "reef-1", public_key(tmp_path, *kind), NOW_S)
+    for text in ("", "ecdsa-sha2-nistp256 AAAA", "über"):
+        with pytest.raises(GateNotMet):
+            sign_device(fleet, "reef-1", text, NOW_S)

@@ -14,7 +14,7 @@ class Proxy:
 
     Attributes:
         port: where clients connect.
-        target_port: where the server is.
+        target_host, target_port: where the server is.
         connections: how many clients have connected.
         passed_bytes: what the server has sent to clients so far.
         cut_at: the connection is reset when so many bytes have passed; None never.
@@ -23,7 +23,8 @@ class Proxy:
         is_blackhole: nothing passes any more in either direction, and nobody is told.
     """
 
-    def __init__(self, target_port: int) -> None:
+    def __init__(self, target_port: int, target_host: str = "127.0.0.1") -> None:
+        self.target_host = target_host
         self.target_port = target_port
         self._server = socket.socket()
         self._server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -57,7 +58,7 @@ class Proxy:
         while True:
             try:
                 client, _ = self._server.accept()
-                server = socket.create_connection(("127.0.0.1", self.target_port))
+                server = socket.create_connection((self.target_host, self.target_port))
             except OSError:
                 if self._is_closed:
                     return

@@ -28,7 +28,7 @@ MANIFESTS = ROOT / "kubernetes"
 FOLDERS = ["base", "overlays/split", "overlays/collect", "overlays/serve"]
 # The oldest cluster that the trainers' Jobs work on, and the newest whose schemas are known.
 VERSIONS = ["1.29", "1.37"]
-CONTAINERS = ["train", "serve"]
+CONTAINERS = ["train", "serve", "agent"]
 OURS = {"reefline-train:latest": "train", "reefline-serve:latest": "serve"}
 
 needs_kubectl = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")

@@ -39,6 +39,8 @@ HOMES = {
     ("cloud_train", "urllib3"): {"kubernetes_api"},
     ("host_mqtt", "paho"): {"link"},
     ("deploy", "nacl"): {"signing"},
+    ("deploy", "paramiko"): {"connection"},
+    ("deploy", "zeroconf"): {"discover"},
     ("deploy", "iotcore"): {"embedded_broker"},
     ("deploy", "sqlalchemy"): {"results"},
     ("cloud_train", "sqlalchemy"): {"catalogue"},

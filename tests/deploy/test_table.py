@@ -1,0 +1,17 @@
+"""How far each board is: a table on a terminal, plain lines elsewhere."""
+
+from deploy.boards.table import Table
+
+
+def test_a_terminal_gets_a_table_and_other_places_lines(monkeypatch, capsys):
+    """The table stands still while a person is asked something."""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    with Table(["reef-1", "reef-2"]) as table:
+        table.row("reef-1").say("uploading [1.0]")
+        table.row("reef-1").share(0.42)
+        with table.paused():
+            capsys.readouterr()
+            table.row("reef-2").say("installing")
+            assert capsys.readouterr().err == ""
+    shown = capsys.readouterr().err
+    assert "uploading [1.0]" in shown and "42%" in shown and "installing" in shown
