@@ -69,7 +69,7 @@ def keys_init(fleet: Fleet = FLEET, as_json: AsJson = False) -> None:
     root = fleet / ROOT_FILE
     keys = [{"role": one.role, "keyid": one.key.id, "file": str(one.path)} for one in made]
     lines = [f"{one.role:9} {one.key.id}  {one.path}" for one in made]
-    text = "\n".join([*lines, f"boards trust {root}; move the root keys to a safe, offline place"])
+    text = "\n".join([*lines, f"boards trust {root}", "move the root keys to a safe, offline place"])
     print_result({"ok": True, "root": str(root), "keys": keys}, text, as_json)
 
 

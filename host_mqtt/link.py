@@ -37,7 +37,7 @@ INBOX_MESSAGES = 100_000
 TOPIC_ROOM_BYTES = 1024
 _QOS = 1
 _PACKET_TOO_LARGE = 149  # MQTT 5, reason code of DISCONNECT
-_START_ONE = "is it running? start one with: deploy broker --dir DIR"
+_START_ONE = "is it running, is the address right? deploy broker starts one"
 _ASK_ITS_LOG = "look at its log; mqtts://HOST:PORT where it speaks TLS, mqtt://HOST:PORT where not"
 _REFUSED = "Not authorized"
 _MAY_NOT = "deploy --credentials DIR with a role that may do this: deploy keys operator ROLE --out DIR"
@@ -202,7 +202,9 @@ class Link:
             self._dial(protocol)
         except OSError as error:
             found = explain(error)
-            raise self._unreachable(*(found or (f"no broker answers: {error}", _START_ONE))) from error
+            raise self._unreachable(
+                *(found or (f"no broker answers: {error.strerror or error}", _START_ONE))
+            ) from error
         self._client.loop_start()
         with self._changed:
             answered = self._changed.wait_for(lambda: self._state is not _State.CONNECTING, CONNECT_TIMEOUT_S)

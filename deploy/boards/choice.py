@@ -18,7 +18,8 @@ def choose_boards(fleet: Path, names: tuple[str, ...], tag: str | None, all_: bo
     if [bool(names), tag is not None, all_].count(True) != 1:
         known = ", ".join(board.device for board in register.load_all(fleet)[:MAX_SHOWN])
         what = "one of names, --tag and --all says which boards are meant"
-        raise WrongUsage(what, "deploy flash", f"name some of: {known}" if known else "deploy enroll HOST")
+        hint = f"deploy flash NAME, of: {known}" if known else "deploy enroll HOST; then deploy flash NAME"
+        raise WrongUsage(what, "deploy flash", hint)
     if names:
         found = {board.device: board for board in (_find(fleet, name) for name in names)}
         return list(found.values())

@@ -259,7 +259,7 @@ def _dial(host: str, port: int) -> socket.socket:
         raise Unreachable("nobody knows this name", host, hint) from error
     except (OSError, ValueError) as error:
         what = f"nobody answers: {getattr(error, 'strerror', None) or error}"
-        hint = "is the board on, and on this network? deploy enroll --discover shows which boards are near"
+        hint = "is it on, and on this network? look around: deploy enroll --discover"
         raise Unreachable(what, f"{host}:{port}", hint) from error
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENCE_S * 1000)

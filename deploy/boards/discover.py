@@ -20,8 +20,12 @@ SILENCE_S = 1.5
 LONGEST_S = 10.0
 RESOLVE_MS = 2000
 USB_TIMEOUT_S = 1.0
+# A board that has just started is slow to say who it is.
+BANNER_TIMEOUT_S = 5.0
 MAX_FOUND = 256
 USB, MDNS = "USB", "mDNS"
+# The first bytes of every SSH server (RFC 4253, 4.2).
+_SSH = b"SSH-"
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ def find_by_mdns(interfaces: Sequence[str] | None = None) -> list[Near]:
 
 def find_by_usb(addresses: Sequence[str] = USB_ADDRESSES, port: int = SSH_PORT) -> list[Near]:
     """Look whether a board is on a USB cable: there it has always the same addresses."""
-    return [Near("", address, USB) for address in addresses if _answers(address, port)]
+    return [Near("", address, USB) for address in addresses if _speaks_ssh(address, port)]
 
 
 def find_host(name: str) -> str:
@@ -120,9 +124,11 @@ def _resolve(network: zeroconf.Zeroconf, services: Sequence[tuple[str, str]]) ->
     return sorted(found.values(), key=lambda near: (near.name, near.host))
 
 
-def _answers(address: str, port: int) -> bool:
+def _speaks_ssh(address: str, port: int) -> bool:
+    """Whether an SSH server says so: some networks accept every connection, and then are silent."""
     try:
-        with socket.create_connection((address, port), USB_TIMEOUT_S):
-            return True
+        with socket.create_connection((address, port), USB_TIMEOUT_S) as server:
+            server.settimeout(BANNER_TIMEOUT_S)
+            return server.makefile("rb").read(len(_SSH)) == _SSH
     except OSError:
         return False

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from deploy.boards import identity, register
 from deploy.boards.connection import SSH_PORT, fingerprint
-from deploy.boards.goal import Goal, Wish, decide
+from deploy.boards.goal import Goal, Wish, decide, warn_of_itself
 from deploy.boards.identity import AUTHORITY, CERTIFICATE, ROOT, SETTINGS, build_enrolled
 from deploy.boards.keymaster import is_on_usb
 from deploy.boards.login import Credentials, Stranger, open_shell
@@ -106,6 +106,7 @@ def enroll(place: Board | Stranger, wish: Wish, credentials: Credentials, say: S
             changed, certificate = _give(shell, found, goal, fleet, is_ours)
             warnings = [f"{each.what}: {each.hint}" for each in problems(found, time.time())]
             warnings += _forget_old_name(wish.fleet, goal.device, shell.host_key)
+            warnings += warn_of_itself(goal.broker, place.host)
             board = _note(place, shell, found, goal, certificate, wish.fleet)
     return Enrolled(board, changed, tuple(warnings))
 

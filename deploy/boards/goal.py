@@ -77,6 +77,17 @@ def decide(wish: Wish, found: Survey, before: EnrolledAs | None, host_key: str, 
     return Goal(device, tags or (), _hardware(found), edgetpu, broker, base)
 
 
+def warn_of_itself(broker: Address, host: str) -> list[str]:
+    """Return a warning where a board, itself at `host`, would look for the broker on itself."""
+    if not _is_loopback(broker.host) or _is_loopback(host):
+        return []
+    return [f"to the board {broker.host} is the board itself: --broker mqtts://THIS-COMPUTER"]
+
+
+def _is_loopback(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
 def _require_free(fleet: Path, device: str, host_key: str, where: str) -> None:
     require_allowed(fleet, device)
     other = register.find_name(fleet, device)

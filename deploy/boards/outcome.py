@@ -13,7 +13,9 @@ def as_json(found: Sequence[Flashed]) -> dict[str, Any]:
 
 
 def as_text(found: Sequence[Flashed]) -> str:
-    """Return a line for each board, and below it what the doctor found there."""
+    """Return a line for each board, and below it what the doctor found there; one's error is told anyway."""
+    if len(found) == 1 and found[0].error is not None:
+        return "\n".join(found[0].doctor)
     return "\n".join("\n  ".join((_as_line(one), *one.doctor)) for one in found)
 
 

@@ -16,7 +16,7 @@ SUFFIX = ".deb"
 MAX_PACKAGE_BYTES = 256 * 1024 * 1024
 MAX_CONTROL_BYTES = 64 * 1024
 SHORT_SHA256 = 12
-_BUILD_THEM = "make deb builds one for every board into build/deb; --packages DIR where they lie elsewhere"
+_BUILD_THEM = "make deb builds them into build/deb; elsewhere: --packages DIR"
 # Source: deb(5), and ar(5): an 8-byte start, then members with a header of 60 bytes, each at an even place.
 _AR_START = b"!<arch>\n"
 _AR_HEADER_BYTES = 60

@@ -207,7 +207,7 @@ def _problems(found: Survey, now_s: float) -> Iterator[Problem]:
     if found.systemd is None:
         yield Problem("it has no systemd", "start edge-agent run there by other means", False)
     if not found.has_apex_device:
-        yield Problem("it has no /dev/apex_0", "predictions run on the CPU, or on a USB Accelerator", False)
+        yield Problem("it has no /dev/apex_0", "the CPU answers, or a USB Accelerator", False)
     elif not found.has_apex_group:
         yield Problem(
             "it has no group apex", "the agent may not use the Edge TPU: groupadd apex, reboot", False

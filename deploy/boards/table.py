@@ -61,12 +61,17 @@ class Table:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Leave the terminal to the block, which asks a person something."""
-        self.__exit__()
+        """Leave the terminal to the block, which asks a person something; the rows are wiped until then."""
+        if self._live is None:
+            yield
+            return
+        self._live.transient = True
+        self._live.stop()
         try:
             yield
         finally:
-            self.__enter__()
+            self._live.transient = False
+            self._live.start()
 
     def row(self, name: str) -> Row:
         """Return the row of a board."""

@@ -23,37 +23,44 @@ if TYPE_CHECKING:
 
 MAX_PASSWORD_BYTES = 1024
 OPEN_TO_OTHERS = 0o077
+LOGIN = "How to get in"
 
 Identity = Annotated[
-    Path | None, typer.Option("--identity", "-i", metavar="FILE", help="Log in with this private key.")
+    Path | None,
+    typer.Option(
+        "--identity", "-i", metavar="FILE", rich_help_panel=LOGIN, help="Log in with this private key."
+    ),
 ]
 PasswordFile = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="The user's password there, for SSH and sudo."),
+    typer.Option(metavar="FILE", rich_help_panel=LOGIN, help="The user's password, for SSH and sudo."),
 ]
 Keymaster = Annotated[
     bool,
-    typer.Option("--keymaster", help="Ask the keymaster also without a USB cable."),
+    typer.Option("--keymaster", rich_help_panel=LOGIN, help="Ask the keymaster also without a USB cable."),
 ]
 
 
 def enroll(
-    board: Annotated[str | None, typer.Argument(metavar="[HOST|NAME]", help="Its address or name.")] = None,
+    board: Annotated[str | None, typer.Argument(metavar="HOST|NAME", help="Its address or name.")] = None,
     usb: Annotated[bool, typer.Option("--usb", help="The board on the USB cable.")] = False,
     discover: Annotated[
         bool, typer.Option("--discover", help="The board nearby; without --broker: list them.")
     ] = False,
     broker: Annotated[
         str | None,
-        typer.Option(envvar="REEFLINE_BROKER", metavar="URL", help="mqtts://HOST"),
+        typer.Option(envvar="REEFLINE_BROKER", metavar="URL", help="As the board reaches it: mqtts://HOST."),
     ] = None,
     base: Annotated[
         str | None, typer.Option(envvar="REEFLINE_BASE", help="First part of every topic.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="What it shall be called; else its host name.")] = None,
     tags: Annotated[str | None, typer.Option(metavar="A,B", help="Groups of devices that it is in.")] = None,
-    user: Annotated[str | None, typer.Option(help="Who logs in there; mendel.")] = None,
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port of its SSH server; 22.")] = None,
+    user: Annotated[str | None, typer.Option(rich_help_panel=LOGIN, help="Who logs in; mendel.")] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65535, rich_help_panel=LOGIN, help="Port of its SSH server; 22."),
+    ] = None,
     identity: Identity = None,
     keymaster: Keymaster = False,
     password_file: PasswordFile = None,
@@ -164,7 +171,9 @@ def _choose(found: "list[Near]") -> str:
         raise Unreachable("no board was found", "deploy enroll", hint)
     if len(found) > 1:
         say(_table(found))
-        raise WrongUsage(f"{len(found)} boards were found", "deploy enroll", "name one: deploy enroll HOST")
+        raise WrongUsage(
+            f"{len(found)} boards were found", "deploy enroll", "take one of them: deploy enroll HOST"
+        )
     return found[0].host
 
 
@@ -201,4 +210,6 @@ def _show(done: "Enrolled", as_json: bool) -> None:
         text = f"{board.device} at {board.host} is enrolled: {', '.join(done.changed)}"
     else:
         text = f"{board.device} at {board.host} was enrolled so before; nothing is changed"
+    if board.package is None:
+        text += f"\nnext: deploy flash {board.device}"
     print_result(result, text, as_json)

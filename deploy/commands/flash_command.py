@@ -76,10 +76,11 @@ def flash(
     refuse_card_options(wanted)
     meant = choose_boards(fleet, tuple(boards or ()), tag, all_)
     credentials = read_credentials(identity, password_file, keymaster)
+    built = tuple(load_packages(packages))
     with Table([board.device for board in meant]) as table:
         order = Order(
             fleet,
-            tuple(load_packages(packages)),
+            built,
             lambda board: open_shell(board, _asking_above(table, credentials)),
             lambda board: complete(ctx, Address.parse(broker or board.broker)),
             StartingModel(fleet, table.paused),
@@ -111,5 +112,7 @@ def _finish(found: "list[Flashed]", as_json: bool) -> int:
         return 0
     if as_json:
         return print_failed(shown, error)
-    print(outcome.as_text(found), flush=True)
+    text = outcome.as_text(found)
+    if text:
+        print(text, flush=True)
     raise error

@@ -85,7 +85,7 @@ def device_folder(fleet: Path, name: str) -> Path:
     try:
         Topics().status(name)
     except TopicError as error:
-        raise WrongUsage(str(error), "deploy keys device", "take letters, digits and hyphens") from error
+        raise WrongUsage(str(error), name, "take small letters, digits and hyphens") from error
     return fleet / CA_FOLDER / DEVICES_FOLDER / name
 
 

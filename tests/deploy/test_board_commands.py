@@ -38,6 +38,7 @@ def test_a_person_enrolls_a_board_and_sees_what_was_done(enroll, where, enroll_p
     first = enroll(*where, "--broker", str(BROKER), "--name", "reef-1", "--tags", "lab, roof")
     assert first.returncode == 0, first.stderr
     assert first.stdout.startswith(f"reef-1 at {enroll_place.board.host} is enrolled: enrolled.toml")
+    assert first.stdout.endswith("\nnext: deploy flash reef-1\n")
     assert "its host key is SHA256:" in first.stderr and "warning: it has no /dev/apex_0" in first.stderr
     second = enroll("reef-1", "--json")
     assert second.returncode == 0, second.stderr

@@ -1,6 +1,7 @@
 """Boards that announce themselves, by real mDNS on loopback."""
 
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
@@ -32,6 +33,21 @@ def announced(*boards):
         network.close()
 
 
+@contextmanager
+def talking_server(says):
+    """Take one connection, say something, and keep it open; yield the port."""
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as pool:
+        taken = pool.submit(_take, server, says)
+        yield server.getsockname()[1]
+        taken.result().close()
+
+
+def _take(server, says):
+    connection, _ = server.accept()
+    connection.sendall(says)
+    return connection
+
+
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
     monkeypatch.setattr(discover, "SILENCE_S", 0.7)
@@ -48,6 +64,13 @@ def test_boards_of_both_kinds_are_found_each_once():
 
 def test_a_board_on_a_cable_is_where_its_ssh_server_answers():
     """Each of the two addresses is tried, and none that is silent is named."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+    with talking_server(b"SSH-2.0-board\r\n") as port:
         assert find_by_usb(("127.0.0.1", "127.0.5.9"), port) == [Near("", "127.0.0.1", USB)]
+
+
+@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 400 Bad Request\r\n"])
+def test_a_network_that_accepts_every_connection_has_no_board(said, monkeypatch):
+    """Who does not speak SSH at once is not named."""
+    monkeypatch.setattr(discover, "BANNER_TIMEOUT_S", 0.2)
+    with talking_server(said) as port:
+        assert find_by_usb(("127.0.0.1",), port) == []

@@ -65,6 +65,9 @@ def build_broken(folder: Path, version: str, **more) -> Path:
 
 def test_an_enrolled_board_is_flashed_and_a_second_run_changes_nothing(place, package):
     """By the command itself: shown first, then done, then done already; it follows its channel in the end."""
+    none = place.command(DEVICE, "--packages", "/nowhere")
+    assert none.returncode == 2 and none.stderr.startswith("error: no package for a board is here\n")
+
     words = (DEVICE, "--packages", package, "--json")
     shown = json.loads(place.command(*words, "--dry-run").stdout)
     assert shown["boards"][0]["result"] == "would_install"

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from deploy.boards import register
-from deploy.boards.goal import Wish, decide
+from deploy.boards.goal import Wish, decide, warn_of_itself
 from deploy.boards.register import Board
 from deploy.boards.survey import EnrolledAs
 from deploy.trust.certificates import block
@@ -79,3 +79,13 @@ def test_the_board_says_what_hardware_it_is(fleet, change, hardware, edgetpu):
     """And whether an Edge TPU is on its bus."""
     goal = goal_of(fleet, replace(GOOD, **change))
     assert (goal.hardware, goal.edgetpu) == (hardware, edgetpu)
+
+
+@pytest.mark.parametrize("broker", ["localhost", "127.0.0.1", "::1"])
+def test_a_broker_on_the_board_itself_is_warned_of(broker):
+    """On this computer that address works, so that a person may well give it."""
+    address = Address(broker, 8883, tls=True)
+    [warning] = warn_of_itself(address, "192.168.1.17")
+    assert broker in warning and "--broker" in warning
+    assert warn_of_itself(address, "127.0.3.4") == []
+    assert warn_of_itself(Address("broker.lan", 8883, tls=True), "192.168.1.17") == []

@@ -27,6 +27,7 @@ def test_what_the_doctor_found_stands_below_its_board():
     bad = replace(
         good, device="reef-2", result="rolled back", error=Failed("it dies", "", "mend"), doctor=("FAIL x",)
     )
+    assert outcome.as_text([bad]) == "FAIL x"  # its error is what the command ends with
     assert outcome.as_text([good, bad]).splitlines() == [
         "reef-1: installed, 0.6.0 in place of 0.5.0",
         "reef-2: rolled back: it dies; try: mend",

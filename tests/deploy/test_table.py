@@ -2,6 +2,8 @@
 
 from deploy.boards.table import Table
 
+WIPE_LINE = "\x1b[2K"
+
 
 def test_a_terminal_gets_a_table_and_other_places_lines(monkeypatch, capsys):
     """The table stands still while a person is asked something."""
@@ -10,7 +12,7 @@ def test_a_terminal_gets_a_table_and_other_places_lines(monkeypatch, capsys):
         table.row("reef-1").say("uploading [1.0]")
         table.row("reef-1").share(0.42)
         with table.paused():
-            capsys.readouterr()
+            assert capsys.readouterr().err.endswith(WIPE_LINE)
             table.row("reef-2").say("installing")
             assert capsys.readouterr().err == ""
     shown = capsys.readouterr().err
