@@ -17,6 +17,8 @@ from tests.deploy.fake_device import FakeDevice
 from tests.deploy.helpers import read_line, run_deploy, stop, write_bundle
 from tests.deploy.rollout_helpers import Place
 from tests.fakes.board_machine import BoardMachine, board_machine
+from tests.packaging.conftest import newer as newer
+from tests.packaging.conftest import package as package
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """A board is flashed over its real sshd with the real package: it predicts, or has what worked before."""
 
 import json
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,31 +19,10 @@ from tests.fakes.board_machine import board_machine
 from tests.fakes.packages import build_package
 from tests.fakes.proxy import Proxy
 from tests.fakes.waiting import wait_for
-from tests.packaging.conftest import build
+from tests.packaging.life import NEXT
 
-NEWER = "7.0.0+py311"
+NEWER = f"{NEXT}+py311"
 STATE = "/var/lib/reefline/note"
-
-
-@pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build("3.11-amd64", tmp_path_factory.mktemp("package"))
-
-
-@pytest.fixture(scope="module")
-def newer(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same agent as a newer version."""
-    folder = tmp_path_factory.mktemp("newer")
-    tree = folder / "tree"
-    subprocess.run(["dpkg-deb", "--raw-extract", package, tree], check=True)
-    control = tree / "DEBIAN" / "control"
-    lines = control.read_text().splitlines()
-    control.write_text(
-        "\n".join(f"Version: {NEWER}" if one.startswith("Version:") else one for one in lines) + "\n"
-    )
-    target = folder / f"reefline-agent_{NEWER}_amd64.deb"
-    subprocess.run(["dpkg-deb", "--build", "-Znone", tree, target], check=True, capture_output=True)
-    return target
 
 
 @pytest.fixture
