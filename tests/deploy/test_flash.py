@@ -26,7 +26,8 @@ STATE = "/var/lib/reefline/note"
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[FlashPlace]:
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FlashPlace]:
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     fleet = tmp_path / "fleet"
     init_fleet(fleet, time.time())
     with board_machine(tmp_path / "board") as machine, run_secured(fleet, tmp_path / "broker") as port:
