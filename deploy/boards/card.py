@@ -141,11 +141,7 @@ def _read_release(folder: Path) -> dict[str, str]:
     """Return what os-release says, as far as it can be shown on a terminal."""
     names = ("usr/lib/os-release", "etc/os-release")
     text = next((text for name in names if (text := _read(folder, name, MAX_SMALL_BYTES))), b"")
-    return dict(
-        re.findall(
-            r'^([A-Z_]+)="?([\x20-\x21\x23-\x7e]{1,80})"?$', text.decode("ascii", "replace"), re.MULTILINE
-        )
-    )
+    return dict(_RELEASE_LINE.findall(text.decode("ascii", "replace")))
 
 
 def _read(folder: Path, name: str, most_bytes: int) -> bytes | None:

@@ -277,9 +277,7 @@ def _algorithms(host_key: str) -> tuple[str, ...]:
 
 def _host_key_changed(where: str, shown: str) -> GateNotMet:
     what = f"this is not the board that was enrolled: its host key has changed, {shown}"
-    hint = (
-        "is it another board at this address? if it was flashed anew: deploy enroll HOST --name NAME --forget"
-    )
+    hint = "another board at this address? if it was flashed anew: rm fleet/boards/NAME.json, then enroll it"
     return GateNotMet(what, where, hint)
 
 

@@ -10,13 +10,13 @@ from deploy.boards import identity, register
 from deploy.boards.connection import SSH_PORT, fingerprint
 from deploy.boards.goal import Goal, Wish, decide, warn_of_itself
 from deploy.boards.identity import AUTHORITY, CERTIFICATE, ROOT, SETTINGS, build_enrolled
+from deploy.boards.install import SERVICE
 from deploy.boards.keymaster import is_on_usb
 from deploy.boards.login import Credentials, Stranger, open_shell
 from deploy.boards.register import Board
 from deploy.boards.shell import Shell
 from deploy.boards.survey import (
     CLOCK_TOLERANCE_S,
-    PACKAGE,
     Survey,
     format_clock,
     problems,
@@ -28,7 +28,6 @@ from deploy.trust.keys import load_roots
 from host_cli.errors import Failed, GateNotMet
 
 DEFAULT_USER = "mendel"
-SERVICE = PACKAGE + ".service"
 
 Say = Callable[[str], None]
 

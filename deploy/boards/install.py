@@ -17,7 +17,7 @@ from host_cli.progress import Advance
 
 FOLDER = "/var/cache/reefline"
 INSTALLED, PROVEN = "installed", "proven"
-SERVICE = "reefline-agent.service"
+SERVICE = NAME + ".service"
 INSTALL_TIMEOUT_S = 600.0
 POLL_S = 2.0
 ANSWER_ROOM_S = 20.0

@@ -132,6 +132,3 @@ class Shell:
 def _wrap(prefix: str, command: str) -> str:
     # Messages are read by us, so they come in English; `sh` because a login shell may be any.
     return f"exec {prefix}env LC_ALL=C sh -c {shlex.quote(command)}"
-
-
-__all__ = ["Answer", "Shell"]

@@ -12,6 +12,7 @@ from contract.errors import MessageError
 from contract.records import Integer, Items, Nested, Record, Text, load_record, rule
 from contract.topics import BASE_PATTERN, DEVICE_PATTERN, NAME_PATTERN
 from deploy.boards.answer import clean
+from deploy.boards.packages import NAME
 from deploy.boards.register import MAX_TAGS
 from deploy.boards.shell import Shell
 from host_cli.errors import Failed, WrongUsage
@@ -26,7 +27,6 @@ CONFIG_FOLDER = "/etc/reefline"
 ENROLLED_FILE = CONFIG_FOLDER + "/enrolled.toml"
 ROOT_FILE = CONFIG_FOLDER + "/root.json"
 MQTT_FOLDER = CONFIG_FOLDER + "/mqtt"
-PACKAGE = "reefline-agent"
 PLACES = ("/", "/usr", "/var", "/tmp", "/etc")
 MAX_SETTINGS_BYTES = 64 * 1024
 # What the agent was built for; docs/flashing.md.
@@ -49,11 +49,10 @@ _SCRIPT = f"""
 say() {{ printf '%s=%s\\n' "$1" "$2"; }}
 sum() {{ {{ sha256sum <"$1"; }} 2>/dev/null | cut -c 1-64; }}
 say machine "$(uname -m)"
-(. /etc/os-release; say os_id "$ID"; say os_version "$VERSION_ID"; say pretty_name "$PRETTY_NAME") 2>/dev/null
+(. /etc/os-release; say os_id "$ID"; say pretty_name "$PRETTY_NAME") 2>/dev/null
 say architecture "$(dpkg --print-architecture 2>/dev/null)"
 say python "$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)"
 say glibc "$(getconf GNU_LIBC_VERSION 2>/dev/null | cut -d ' ' -f 2)"
-say memory_kib "$(sed -n 's/^MemTotal: *\\([0-9]*\\) kB$/\\1/p' /proc/meminfo)"
 for place in {" ".join(PLACES)}; do
     say "free_kib:$place" "$(df -Pk "$place" 2>/dev/null | sed 1d | awk '{{print $4}}')"
 done
@@ -63,14 +62,12 @@ say clock_s "$(date +%s)"
 say systemd "$(systemctl --version 2>/dev/null | sed -n '1s/^systemd \\([0-9]*\\).*/\\1/p')"
 say hostname "$(uname -n)"
 say model "$(cat /proc/device-tree/model 2>/dev/null | tr -d '\\0')"
-state=$(dpkg-query -W -f '${{db:Status-Status}} ${{Version}}' {PACKAGE} 2>/dev/null)
+state=$(dpkg-query -W -f '${{db:Status-Status}} ${{Version}}' {NAME} 2>/dev/null)
 say package "$(printf '%s' "$state" | sed -n 's/^installed //p')"
-say agent "$(test -x /usr/bin/edge-agent && /usr/bin/edge-agent --version 2>/dev/null)"
 {MARK}
 say mark "$(mark)"
 say settings "$(head -c {MAX_SETTINGS_BYTES} {ENROLLED_FILE} 2>/dev/null | base64 | tr -d '\\n')"
 say root_sha256 "$(sum {ROOT_FILE})"
-say certificate_sha256 "$(sum {MQTT_FOLDER}/client.pem)"
 say ca_sha256 "$(sum {MQTT_FOLDER}/ca.pem)"
 echo {_END}
 """
@@ -105,7 +102,6 @@ class EnrolledAs:
     broker: Address | None
     base: str | None
     root_sha256: str
-    certificate_sha256: str
     ca_sha256: str
 
 
@@ -115,27 +111,24 @@ class Survey:
 
     `machine` is what the kernel says (aarch64), `architecture` what dpkg says (arm64), `model` what the
     maker calls the board. `clock_s` is the board's time in seconds since 1970, `free_bytes` the space left by
-    folder, `package` the version of reefline-agent that is installed, `agent_version` what it says itself,
-    `mark` changes whenever the board is enrolled.
+    folder, `package` the version of reefline-agent that is installed. `mark` changes whenever the board is
+    enrolled.
     """
 
     machine: str
     architecture: str
     os_id: str
-    os_version: str
     pretty_name: str
     hostname: str
     model: str
     python: tuple[int, int] | None
     glibc: tuple[int, int] | None
-    memory_bytes: int
     free_bytes: dict[str, int]
     has_apex_group: bool
     has_apex_device: bool
     clock_s: float
     systemd: int | None
     package: str | None
-    agent_version: str | None
     enrolled: EnrolledAs | None
     mark: str = ""
 
@@ -227,20 +220,17 @@ def _read(raw: dict[str, str]) -> Survey:
         machine=text("machine"),
         architecture=text("architecture"),
         os_id=text("os_id"),
-        os_version=text("os_version"),
         pretty_name=text("pretty_name"),
         hostname=text("hostname"),
         model=text("model"),
         python=_version(text("python")),
         glibc=_version(text("glibc")),
-        memory_bytes=_number(text("memory_kib")) * 1024,
         free_bytes={place: _number(text("free_kib:" + place)) * 1024 for place in PLACES},
         has_apex_group="has_apex_group" in raw,
         has_apex_device="has_apex_device" in raw,
         clock_s=_number(text("clock_s")),
         systemd=_number(text("systemd")) or None,
         package=text("package") or None,
-        agent_version=text("agent").rpartition(" ")[2] or None,
         enrolled=_enrolled(raw),
         mark=text("mark"),
     )
@@ -253,7 +243,7 @@ def _enrolled(raw: dict[str, str]) -> EnrolledAs | None:
         settings = ""
     if not settings:
         return None
-    sums = (clean(raw.get(key, "")) for key in ("root_sha256", "certificate_sha256", "ca_sha256"))
+    sums = (clean(raw.get(key, "")) for key in ("root_sha256", "ca_sha256"))
     try:
         said = load_record(_Settings, tomllib.loads(settings))
     except (ValueError, RecursionError, MessageError):

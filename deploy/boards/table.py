@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ class Row:
     is_shown: bool
     text: str = "waiting for its turn"
     done: float = 0.0
-    began_s: float = field(default_factory=time.monotonic)
     _told_s: float = 0.0
 
     def say(self, text: str) -> None:

@@ -15,6 +15,7 @@ from deploy.commands.options import FLEET, AsJson, Fleet, check_base, say
 from host_cli.command import print_result
 from host_cli.errors import Unreachable, WrongUsage
 from host_mqtt.address import Address
+from host_mqtt.credentials import OPEN_TO_OTHERS
 
 if TYPE_CHECKING:
     from deploy.boards.discover import Near
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from deploy.boards.login import Credentials
 
 MAX_PASSWORD_BYTES = 1024
-OPEN_TO_OTHERS = 0o077
 LOGIN = "How to get in"
 
 Identity = Annotated[

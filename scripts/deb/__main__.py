@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -23,8 +22,6 @@ from host_cli.progress import progress
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = 4
-# Source: Debian policy, 5.6.12; what follows our version must sort after it.
-VERSION = re.compile(r"[0-9][A-Za-z0-9.~]{0,40}")
 
 
 @dataclass(frozen=True)
@@ -34,13 +31,11 @@ class Job:
     Attributes:
         cache: where wheels are kept from one run to the next.
         out: the folder for the packages.
-        version: of the agent, without what a target adds.
         epoch: the time of everything in the packages, in seconds since 1970.
     """
 
     cache: Path
     out: Path
-    version: str
     epoch: int
 
 
@@ -51,10 +46,8 @@ def main() -> int:
     out = arguments.out.resolve()
     os.chdir(ROOT)
     try:
-        if VERSION.fullmatch(arguments.version) is None:
-            raise WrongUsage("no version of a package", arguments.version, "give one such as 0.2.0")
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "reefline/wheels"
-        job = Job(cache, out, arguments.version, find_epoch())
+        job = Job(cache, out, find_epoch())
         for name in arguments.targets or [target.name for target in RELEASED]:
             with tempfile.TemporaryDirectory() as work:
                 print(build_with_progress(TARGETS[name], job, Path(work)), flush=True)
@@ -75,12 +68,12 @@ def build(target: Target, job: Job, work: Path, done: Callable[[float], None]) -
     runtime = gather(target, "runtime", job.cache, work / "runtime")
     done(1)
     lay_out(work / "tree", target, wheels, runtime)
-    add_papers(work / "tree", target, job.version, job.epoch)
+    add_papers(work / "tree", target, __version__, job.epoch)
     done(1)
     refuse_misfits(work / "tree", target)
     set_modes(work / "tree", job.epoch)
     done(1)
-    package = pack(work / "tree", target, job.version, job.epoch, job.out)
+    package = pack(work / "tree", target, __version__, job.epoch, job.out)
     done(1)
     return package
 
@@ -121,7 +114,6 @@ def parse_arguments() -> argparse.Namespace:
         "targets", nargs="*", metavar="TARGET", help=f"some of: {known} (all that boards and computers use)"
     )
     parser.add_argument("--out", type=Path, default=ROOT / "build/deb", help="folder (%(default)s)")
-    parser.add_argument("--version", default=__version__, help="of the agent (%(default)s)")
     arguments = parser.parse_args()
     for name in arguments.targets:
         if name not in TARGETS:

@@ -17,6 +17,8 @@ from tests.deploy.fake_device import FakeDevice
 from tests.deploy.helpers import read_line, run_deploy, stop, write_bundle
 from tests.deploy.rollout_helpers import Place
 from tests.fakes.board_machine import BoardMachine, board_machine
+from tests.packaging.conftest import newer as newer
+from tests.packaging.conftest import package as package
 
 
 @pytest.fixture(scope="session")
@@ -85,8 +87,11 @@ def bare_board(machine: BoardMachine) -> BoardMachine:
 
 
 @pytest.fixture
-def enroll_place(bare_board: BoardMachine, fleet: Path, tmp_path: Path) -> EnrollPlace:
+def enroll_place(
+    bare_board: BoardMachine, fleet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> EnrollPlace:
     """A person whose key the board knows, and the fleet that it shall join."""
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     home = tmp_path / "home"
     bare_board.authorize(make_key(home / ".ssh" / "id_ed25519"))
     return EnrollPlace(bare_board, fleet, home)

@@ -21,7 +21,7 @@ from host_mqtt.address import Address
 from host_mqtt.credentials import Credentials as BrokerCredentials
 from tests.deploy.enroll_place import make_key
 from tests.fakes.board_machine import USER, BoardMachine
-from tests.packaging.conftest import add_service_manager
+from tests.packaging.conftest import add_service_manager, avoid_usual_port
 
 DEVICE = "reef-1"
 TIMEOUT_S = 60.0
@@ -56,6 +56,7 @@ class FlashPlace:
         self.machine.reset()
         self.machine.authorize(make_key(self.home / ".ssh" / "id_ed25519"))
         add_service_manager(self.machine.machine)
+        avoid_usual_port(self.machine.machine)
         self.machine.shell("cp /usr/bin/systemctl /usr/bin/systemd-run; rm -f /var/lib/man-db/auto-update")
         place = find_place(self.fleet, self.machine.host, self.machine.port, USER)
         enroll(place, Wish(self.fleet, self.broker, name=DEVICE), Credentials(self.home), self.told.append)

@@ -15,7 +15,7 @@ from tests.deploy.test_survey import GOOD
 
 BROKER = Address("broker.lan", 8883, tls=True)
 KEY, OTHER_KEY = "ssh-ed25519 AAAA", "ssh-ed25519 BBBB"
-BEFORE = EnrolledAs("", "reef-7", ("roof",), Address("old.lan", 8883, tls=True), "reef", "", "", "")
+BEFORE = EnrolledAs("", "reef-7", ("roof",), Address("old.lan", 8883, tls=True), "reef", "", "")
 
 
 def goal_of(fleet, found=GOOD, before=None, key=KEY, **wish):

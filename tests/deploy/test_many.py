@@ -70,14 +70,22 @@ def test_only_so_many_boards_at_once(tmp_path):
     assert most[0] == MAX_AT_ONCE
 
 
-def test_after_ctrl_c_no_board_is_begun(tmp_path, monkeypatch):
+@pytest.fixture
+def ctrl_c():
+    """What Python does at Ctrl-C; a shell lets programs in its background pass over it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield lambda: os.kill(os.getpid(), signal.SIGINT)
+    signal.signal(signal.SIGINT, before)
+
+
+def test_after_ctrl_c_no_board_is_begun(tmp_path, monkeypatch, ctrl_c):
     """Those that are being flashed end at the next whole point."""
     begun = []
 
     def flash_until_stopped(board, order, voice):
         begun.append(board.device)
         if len(begun) == MAX_AT_ONCE:
-            os.kill(os.getpid(), signal.SIGINT)
+            ctrl_c()
         while True:
             voice.check()
             time.sleep(0.01)

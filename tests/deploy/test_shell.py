@@ -2,7 +2,6 @@
 
 import pytest
 
-from deploy.boards import connection as connection_module
 from deploy.boards.answer import MAX_REASON_CHARACTERS, Answer
 from deploy.boards.connection import MAX_OUTPUT_BYTES
 from deploy.boards.login import Credentials, Password, Stranger, open_shell
@@ -47,8 +46,8 @@ def test_a_command_that_does_not_read_its_input_ends_all_the_same(shell):
 
 
 def test_a_command_that_does_not_end_is_a_lost_board(shell):
-    """After its time; the next one works if the board is there."""
-    with pytest.raises(Unreachable, match="did not answer in 0 s"):
+    """After its time, however little it was; the next one works if the board is there."""
+    with pytest.raises(Unreachable):
         shell.run("sleep 60", timeout_s=0.3)
     assert shell.run("echo there").out == "there\n"
 
@@ -149,9 +148,8 @@ def test_what_a_board_writes_does_nothing_to_our_terminal(shell):
     assert Answer(7, "", "").reason == "exit status 7"
 
 
-def test_a_silent_board_is_noticed(enroll_place, proxy, monkeypatch):
+def test_a_silent_board_is_noticed(enroll_place, proxy):
     """No cable, nobody tells us: the time of the command counts."""
-    monkeypatch.setattr(connection_module, "LOGIN_TIMEOUT_S", 0.3)
     with open_shell(Stranger("127.0.0.1", proxy.port, USER), Credentials(enroll_place.home)) as shell:
         proxy.is_blackhole = True
         with pytest.raises(Unreachable):

@@ -77,8 +77,9 @@ class ServiceManager:
                 self._end(process, signal.SIGABRT)
         self._end(process, signal.SIGTERM)
         with contextlib.suppress(socket.timeout):
-            # Its last word.
-            self.said.append(ear.recv(4096).decode())
+            # Its last words.
+            while True:
+                self.said.append(ear.recv(4096).decode())
 
     def _end(self, process: subprocess.Popen, number: int) -> None:
         """As with `KillMode=mixed`: the main process first; then nothing of it is left."""

@@ -119,6 +119,7 @@ def test_the_page_leads_to_a_prediction(reader, tmp_path_factory: pytest.TempPat
     paste(files)
     agent = [f"PYTHONPATH={ROOT}", sys.executable, "-m", "edge_agent.cli"]
     with contextlib.ExitStack() as ended, machine_copy(tmp_path_factory.mktemp("engine")) as machine:
+        machine.share(ROOT)
         for name, program in (("broker", []), ("agent", agent)):
             # Whoever lives in the copy ends with it.
             ended.enter_context(start(machine, folder, name, program, move))

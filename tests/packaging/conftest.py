@@ -34,7 +34,9 @@ def run_deb(
 
 
 def build(target: str, folder: Path) -> Path:
-    """Build one package; without the wheels, and no registry to get them from, the test skips."""
+    """Build one package, once in a folder; without the wheels, and no registry for them, the test skips."""
+    for built in folder.glob("*.deb"):
+        return built
     done = run_deb(target, "--out", folder)
     if done.returncode == UNREACHABLE:
         pytest.skip(done.stderr.strip())
@@ -42,22 +44,25 @@ def build(target: str, folder: Path) -> Path:
     return Path(done.stdout.strip())
 
 
+# Whichever folder of tests imports these, they find what another one has built.
 @pytest.fixture(scope="session")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The package for a computer, which is built as those for boards are."""
-    return build("3.11-amd64", tmp_path_factory.mktemp("computer"))
+    return build("3.11-amd64", tmp_path_factory.getbasetemp() / "computer")
 
 
 @pytest.fixture(scope="session")
 def package_37(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Mendel's package, for this processor."""
-    return build("3.7-amd64", tmp_path_factory.mktemp("mendel"))
+    return build("3.7-amd64", tmp_path_factory.getbasetemp() / "mendel")
 
 
 @pytest.fixture(scope="session")
 def newer(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The next version of the computer's package."""
-    return make_next(package, tmp_path_factory.mktemp("newer"))
+    folder = tmp_path_factory.getbasetemp() / "newer"
+    folder.mkdir(exist_ok=True)
+    return next(folder.glob("*.deb"), None) or make_next(package, folder)
 
 
 @contextlib.contextmanager
@@ -77,6 +82,13 @@ def add_service_manager(copy: MachineCopy) -> None:
     (copy.root / "run/systemd/system").mkdir(parents=True)
     # Containers forbid to start services; a board does not.
     (copy.root / "usr/sbin/policy-rc.d").unlink(missing_ok=True)
+
+
+def avoid_usual_port(copy: MachineCopy) -> None:
+    """Have an agent answer on any port: the network is this machine's, where another one may run."""
+    settings = copy.root / "etc/reefline/agent.toml"
+    settings.parent.mkdir(exist_ok=True)
+    settings.write_text((ROOT / "packaging/agent.toml").read_text() + "http.port = 0\n")
 
 
 @pytest.fixture

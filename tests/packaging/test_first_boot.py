@@ -18,7 +18,7 @@ from host_mqtt.credentials import Credentials
 from host_mqtt.link import Link
 from tests.deploy.secured import run_secured
 from tests.fakes.machine_copy import MachineCopy
-from tests.packaging.conftest import add_service_manager, machine
+from tests.packaging.conftest import add_service_manager, avoid_usual_port, machine
 
 UNIT = Path(__file__).parents[2] / "deploy/boards/first_boot/reefline-first-boot.service"
 START_TIMEOUT_S = 60.0
@@ -28,6 +28,7 @@ START_TIMEOUT_S = 60.0
 def board(tmp_path: Path) -> Iterator[MachineCopy]:
     with machine(tmp_path / "machine") as copy:
         add_service_manager(copy)
+        avoid_usual_port(copy)
         yield copy
 
 

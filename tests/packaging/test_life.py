@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tests.fakes.publisher import Publisher
-from tests.packaging.conftest import add_service_manager, machine
+from tests.packaging.conftest import add_service_manager, avoid_usual_port, machine
 from tests.packaging.life import enroll, install, live_through, sh
 
 STATE = "systemctl is-active reefline-agent.service || true"
@@ -23,6 +23,7 @@ def test_an_enrolled_board_answers_at_once_and_after_an_upgrade(
     with machine(tmp_path) as board:
         add_service_manager(board)
         enroll(board)
+        avoid_usual_port(board)
         (board.root / "etc/reefline/root.json").write_bytes(Publisher().root_envelope())
         install(board, package)
         assert sh(board, STATE) == "active"
