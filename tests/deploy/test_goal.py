@@ -1,17 +1,24 @@
 """What a board shall be."""
 
+import sys
 from dataclasses import replace
 
 import pytest
 
 from deploy.boards import register
 from deploy.boards.goal import Wish, decide
+from deploy.boards.identity import build_enrolled
 from deploy.boards.register import Board
 from deploy.boards.survey import EnrolledAs
 from deploy.trust.certificates import block
 from host_cli.errors import WrongUsage
 from host_mqtt.address import Address
 from tests.deploy.test_survey import GOOD
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 BROKER = Address("broker.lan", 8883, tls=True)
 KEY, OTHER_KEY = "ssh-ed25519 AAAA", "ssh-ed25519 BBBB"
@@ -79,3 +86,9 @@ def test_the_board_says_what_hardware_it_is(fleet, change, hardware, edgetpu):
     """And whether an Edge TPU is on its bus."""
     goal = goal_of(fleet, replace(GOOD, **change))
     assert (goal.hardware, goal.edgetpu) == (hardware, edgetpu)
+
+
+def test_a_strange_name_of_the_hardware_is_one_in_the_settings_too(fleet):
+    """JSON writes some letters as two halves, which TOML does not take: the agent would not start."""
+    goal = goal_of(fleet, replace(GOOD, os_id="debian", model='a "\\reef\U0001f980'))
+    assert tomllib.loads(build_enrolled(goal).decode())["hardware"] == goal.hardware
