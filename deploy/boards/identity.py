@@ -160,7 +160,8 @@ def build_enrolled(goal: Goal) -> bytes:
         "edgetpu": goal.edgetpu,
     }
     # A JSON string, or list of strings, is one in TOML too, but for letters that JSON writes as two halves.
-    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items() if value is not None]
+    said = {key: json.dumps(value, ensure_ascii=False) for key, value in values.items() if value is not None}
+    lines = [f"{key} = {text}" for key, text in said.items()]
     return "\n".join([_HEAD, *lines, "", build_settings(goal.broker, goal.base)]).encode()
 
 

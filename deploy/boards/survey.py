@@ -27,7 +27,7 @@ ROOT_FILE = CONFIG_FOLDER + "/root.json"
 MQTT_FOLDER = CONFIG_FOLDER + "/mqtt"
 PACKAGE = "reefline-agent"
 PLACES = ("/", "/usr", "/var", "/tmp", "/etc")
-# Ours has less than 4,000; it is a parser of TOML that keeps it low: a long dotted key takes memory in squares.
+# Ours has less than 4,000. A parser of TOML takes memory in squares of a dotted key's length.
 MAX_SETTINGS_BYTES = 8 * 1024
 # A host name, or an address of either kind.
 _HOST_PATTERN = "^[A-Za-z0-9._:%-]{1,253}$"

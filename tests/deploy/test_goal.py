@@ -68,6 +68,21 @@ def test_a_name_that_is_taken_or_blocked_is_refused(fleet):
         goal_of(fleet, name="stolen")
 
 
+def test_what_the_board_says_it_was_enrolled_as_goes_before_the_book(fleet):
+    """Another computer may have renamed it."""
+    register.save(fleet, Board("reef-3", "b", 22, "mendel", KEY, (), "", "", "coral", "0" * 64, 0))
+    assert goal_of(fleet, before=BEFORE).device == "reef-7"
+
+
+def test_a_name_that_nobody_typed_may_be_blocked_too(fleet):
+    """The board's own, and that with which it was enrolled."""
+    block(fleet, "deft-orange")
+    block(fleet, "reef-7")
+    for before in (None, BEFORE):
+        with pytest.raises(WrongUsage, match="is blocked"):
+            goal_of(fleet, before=before)
+
+
 @pytest.mark.parametrize(
     ("change", "hardware", "edgetpu"),
     [

@@ -119,7 +119,7 @@ def test_a_board_that_lies_is_only_a_strange_board():
     ],
 )
 def test_settings_of_a_board_that_lies_take_no_memory_and_say_nothing(text):
-    """A key with thousands of parts takes a parser gigabytes; a host with control characters would be shown."""
+    """A key with thousands of parts takes a parser gigabytes; a host is no text for a terminal."""
     tracemalloc.start()
     try:
         there = survey(Says(f"settings={base64.b64encode(text.encode()).decode()}\nend=of-survey")).enrolled
