@@ -116,7 +116,7 @@ class Connection:
             channel = self._transport.open_session(timeout=min(timeout_s, LOGIN_TIMEOUT_S))
             channel.settimeout(timeout_s)
             # It waits for the answer without end.
-            patience = threading.Timer(timeout_s, channel.close)
+            patience = threading.Timer(timeout_s, _hang_up, [channel])
             patience.daemon = True
             patience.start()
             try:
@@ -271,6 +271,12 @@ def fingerprint(host_key: str) -> str:
     """Return a host key as `ssh-keygen -l` shows it: SHA256:..., unpadded base64."""
     digest = hashlib.sha256(base64.b64decode(host_key.split(" ")[1])).digest()
     return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+
+
+def _hang_up(channel: paramiko.Channel) -> None:
+    # Who waited is told first; the connection may be closed before the board is.
+    with contextlib.suppress(paramiko.SSHException, OSError, EOFError):
+        channel.close()
 
 
 def _dial(host: str, port: int) -> socket.socket:

@@ -58,6 +58,7 @@ def test_the_private_key_stays_on_the_board_and_is_its_owners(enroll_place, tmp_
     secret = enroll_place.files()[KEY].splitlines()[1]
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and secret in path.read_bytes()]
     assert enroll_place.board.shell("stat -c '%a %U %G' /etc/reefline/mqtt/client.key") == "600 root root\n"
+    assert enroll_place.board.shell("ls -A /run | grep -v lock | grep reefline || true") == ""
 
 
 def test_the_agents_group_reads_the_key_where_it_is_there(enroll_place):

@@ -219,13 +219,10 @@ def test_a_board_without_a_fitting_package_says_so(quick: MachineCopy):
 def test_what_a_person_has_on_the_board_stays(quick: MachineCopy):
     """Other keys, also one without the end of its line; a board without the user or Wi-Fi gets the rest."""
     keys = f"/home/{USER}/.ssh/authorized_keys"
-    sh(
-        quick,
-        f"mkdir /home/{USER}/.ssh; printf 'ssh-rsa AAAA other' >{keys}; chown -R {USER}: /home/{USER}/.ssh",
-    )
-    assert boot(quick) == 0 and "Wi-Fi was not set up" in log(quick)
     sh(quick, f"mkdir /home/{USER}/.ssh; printf 'ssh-rsa AAAA other' >{keys}")
     sh(quick, f"chown -R {USER}: /home/{USER}/.ssh; mv /etc/NetworkManager /nm")
+    assert boot(quick) == 0 and "Wi-Fi was not set up" in log(quick)
+    assert sh(quick, f"cat {keys}") == f"ssh-rsa AAAA other\n{KEY_LINE}\n"
     sh(quick, f"mv /nm /etc/NetworkManager; {_RESET}echo nobody-here >{BUNDLE}/user")
     sh(quick, f"cd {BUNDLE} && sha256sum user >SHA256SUMS")
     assert boot(quick) == 0 and "no user nobody-here" in log(quick)

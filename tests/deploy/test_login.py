@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from deploy.boards import connection as connection_module
-from deploy.boards.connection import fingerprint
+from deploy.boards.connection import Connection, fingerprint, load_key
 from deploy.boards.login import MAX_AGENT_KEYS, Credentials, Password, Stranger, open_shell
 from deploy.boards.register import Board
 from host_cli.errors import GateNotMet, Unreachable
@@ -159,6 +159,16 @@ def test_nothing_is_sent_to_a_board_with_another_host_key(place):
     assert fingerprint(place.board.host_key()) in caught.value.what
     assert known.split()[1] not in caught.value.what
     assert "Connection from" not in place.board.path("/tmp/sshd.log").read_text().split("refused")[-1]
+
+
+def test_a_board_that_is_another_one_after_it_hung_up_is_refused(place):
+    """A server hangs up after some attempts; nobody may step in between them."""
+    place.board.authorize(make_key(place.home / "key"))
+    with Connection(place.board.host, place.board.port, USER) as connection:
+        place.board.change_host_key()
+        connection.close()
+        with pytest.raises(GateNotMet, match="its host key has changed"):
+            connection.try_key(load_key(place.home / "key"))
 
 
 def test_a_fingerprint_is_as_ssh_keygen_shows_it(place):
