@@ -279,7 +279,7 @@ def read_table(path: Path) -> Dict[str, Any]:
         raise ConfigError(
             "config_unreadable", f"cannot read {path}: {error.strerror}", "name another file"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError("config_syntax", f"{path} is not TOML: {error}", "correct that line") from error
 
 

@@ -9,6 +9,7 @@ import hashlib
 import io
 import logging
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -59,6 +60,7 @@ class Connection:
     def __init__(self, host: str, port: int, user: str, pinned: str | None = None) -> None:
         self.host, self.port, self.user = host, port, user
         self.where = f"{user}@{host}" if port == SSH_PORT else f"{user}@{host}:{port}"
+        self.is_new = pinned is None
         self._transport = self._connect(pinned)
         self.host_key = _shown_key(self._transport)
 
@@ -101,16 +103,29 @@ class Connection:
             Unreachable: the connection is lost, or the time is up.
         """
         try:
-            channel = self._transport.open_session(timeout=min(timeout_s, LOGIN_TIMEOUT_S))
-            with contextlib.closing(channel):
-                channel.settimeout(timeout_s)
-                channel.exec_command(command)
+            with contextlib.closing(self._begin(command, timeout_s)) as channel:
                 return _Talk(channel, stdin, advance).listen(time.monotonic() + timeout_s)
         except TimeoutError as error:
             what = f"the board did not answer in {timeout_s:.0f} s"
             raise Unreachable(what, self.where, _UNPLUGGED) from error
         except (paramiko.SSHException, OSError, EOFError) as error:
             raise Unreachable("the connection to the board is lost", self.where, _UNPLUGGED) from error
+
+    def _begin(self, command: str, timeout_s: float) -> paramiko.Channel:
+        try:
+            channel = self._transport.open_session(timeout=min(timeout_s, LOGIN_TIMEOUT_S))
+            channel.settimeout(timeout_s)
+            # It waits for the answer without end.
+            patience = threading.Timer(timeout_s, _hang_up, [channel])
+            patience.daemon = True
+            patience.start()
+            try:
+                channel.exec_command(command)
+            finally:
+                patience.cancel()
+            return channel
+        except Exception as error:  # its thread hands on whatever its parser met
+            raise EOFError(str(error)) from error
 
     def _try(self, attempt: Callable[[paramiko.Transport], list[str]]) -> None:
         if not self._transport.is_active():
@@ -120,7 +135,7 @@ class Connection:
             left = attempt(self._transport)
         except paramiko.BadAuthenticationType as error:
             raise Refused(f"the board takes only {', '.join(map(clean, error.allowed_types))}") from error
-        except (paramiko.SSHException, OSError, EOFError) as error:
+        except Exception as error:  # its thread hands on whatever its parser met
             raise Refused("refused") from error
         if left:
             raise Refused("the board wants a second proof after it")
@@ -138,14 +153,14 @@ class Connection:
 
     def _shake_hands(self, transport: paramiko.Transport, pinned: str | None) -> None:
         transport.auth_timeout = LOGIN_TIMEOUT_S
+        if pinned is not None:
+            self._take_only(transport, pinned)
         try:
-            if pinned is not None:
-                transport.get_security_options().key_types = _algorithms(pinned)
             transport.start_client(timeout=CONNECT_TIMEOUT_S)
             transport.set_keepalive(KEEPALIVE_S)
             # Where its time was up, there is none.
             shown = _shown_key(transport)
-        except (paramiko.SSHException, OSError, EOFError) as error:
+        except Exception as error:  # its thread hands on whatever its parser met
             if pinned is not None and isinstance(error, paramiko.IncompatiblePeer):
                 raise _host_key_changed(self.where, "it has no key of that kind any more") from error
             what = f"it does not speak SSH: {clean(str(error)) or type(error).__name__}"
@@ -153,6 +168,13 @@ class Connection:
             raise Unreachable(what, f"{self.host}:{self.port}", hint) from error
         if pinned is not None and shown != pinned:
             raise _host_key_changed(self.where, f"it shows {fingerprint(shown)}")
+
+    def _take_only(self, transport: paramiko.Transport, pinned: str) -> None:
+        try:
+            transport.get_security_options().key_types = _algorithms(pinned)
+        except ValueError as error:
+            # Somebody wrote into the book.
+            raise _host_key_changed(self.where, "and the book's is of no kind that SSH knows") from error
 
 
 class _Talk:
@@ -251,6 +273,12 @@ def fingerprint(host_key: str) -> str:
     return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
 
 
+def _hang_up(channel: paramiko.Channel) -> None:
+    # Who waited is told first; the connection may be closed before the board is.
+    with contextlib.suppress(paramiko.SSHException, OSError, EOFError):
+        channel.close()
+
+
 def _dial(host: str, port: int) -> socket.socket:
     try:
         connection = socket.create_connection((host, port), CONNECT_TIMEOUT_S)
@@ -277,7 +305,7 @@ def _algorithms(host_key: str) -> tuple[str, ...]:
 
 def _host_key_changed(where: str, shown: str) -> GateNotMet:
     what = f"this is not the board that was enrolled: its host key has changed, {shown}"
-    hint = "another board at this address? if it was flashed anew: rm fleet/boards/NAME.json, then enroll it"
+    hint = "another board at this address? flashed anew: remove boards/NAME.json in the fleet's folder"
     return GateNotMet(what, where, hint)
 
 

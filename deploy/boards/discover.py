@@ -114,8 +114,15 @@ class _Listener(zeroconf.ServiceListener):
 
 def _resolve(network: zeroconf.Zeroconf, services: Sequence[tuple[str, str]]) -> list[Near]:
     found: dict[str, Near] = {}
+    ends_s = time.monotonic() + LONGEST_S
     for kind, name in services:
-        about = network.get_service_info(kind, name, RESOLVE_MS)
+        if time.monotonic() > ends_s:
+            break
+        try:
+            about = network.get_service_info(kind, name, RESOLVE_MS)
+        except (zeroconf.Error, UnicodeError):
+            # Anybody on the network may announce anything; that is no name of a service.
+            continue
         # IPv4 first: an IPv6 address of the link would need the name of the interface as well.
         addresses = about.parsed_addresses(zeroconf.IPVersion.V4Only) if about else []
         if about and addresses:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from deploy.boards import identity, register
 from deploy.boards.connection import SSH_PORT, fingerprint
-from deploy.boards.goal import Goal, Wish, decide, warn_of_itself
+from deploy.boards.goal import Goal, Wish, decide, require_free, warn_of_itself
 from deploy.boards.identity import AUTHORITY, CERTIFICATE, ROOT, SETTINGS, build_enrolled
 from deploy.boards.install import SERVICE
 from deploy.boards.keymaster import is_on_usb
@@ -100,6 +100,8 @@ def enroll(place: Board | Stranger, wish: Wish, credentials: Credentials, say: S
         is_ours = _check_fleet(found, fleet, wish, shell.where)
         goal = decide(wish, found, found.enrolled if is_ours else None, shell.host_key, shell.where)
         with register.alone(wish.fleet, goal.device):
+            # Another program may have given the name away just before.
+            require_free(wish.fleet, goal.device, shell.host_key, shell.where)
             found = _set_clock(shell, found, say)
             say(f"looking at its key and certificate, as {goal.device}")
             changed, certificate = _give(shell, found, goal, fleet, is_ours)

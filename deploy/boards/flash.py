@@ -108,7 +108,9 @@ def flash(board: Board, order: Order, voice: Voice) -> Flashed:
             return visit.preview()
         flashed = visit.run()
         if flashed.error is None:
-            register.save(order.fleet, replace(board, package=package.version))
+            # Another program may have enrolled it anew since `board` was read.
+            known = register.find_name(order.fleet, board.device) or board
+            register.save(order.fleet, replace(known, package=package.version))
         return flashed
 
 

@@ -66,7 +66,7 @@ def decide(wish: Wish, found: Survey, before: EnrolledAs | None, host_key: str, 
     known = register.find_by_key(wish.fleet, host_key)
     in_book = known.device if known else None
     device = wish.name or (before.device if before else None) or in_book or _own_name(found, where)
-    _require_free(wish.fleet, device, host_key, where)
+    require_free(wish.fleet, device, host_key, where)
     broker = wish.broker or (before.broker if before else None)
     if broker is None or not broker.tls:
         what = "a board needs the address of a broker that speaks TLS"
@@ -88,7 +88,12 @@ def _is_loopback(host: str) -> bool:
     return host in ("localhost", "::1") or host.startswith("127.")
 
 
-def _require_free(fleet: Path, device: str, host_key: str, where: str) -> None:
+def require_free(fleet: Path, device: str, host_key: str, where: str) -> None:
+    """Check that a board may be called so.
+
+    Raises:
+        WrongUsage: the name is blocked, or the book has another board of this name.
+    """
     require_allowed(fleet, device)
     other = register.find_name(fleet, device)
     if other is not None and other.host_key != host_key:

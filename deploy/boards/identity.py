@@ -1,7 +1,6 @@
 """What makes a board one of ours: its key, made there, and the files of /etc/reefline; put all at once."""
 
 import base64
-import binascii
 import hashlib
 import io
 import json
@@ -120,7 +119,7 @@ def look(shell: Shell, mark: str, *, fresh: bool) -> Identity:
     try:
         certificate = base64.b64decode(found["certificate"], validate=True)
         return Identity(found["public_key"], found["is_new"] == "yes", certificate)
-    except (KeyError, binascii.Error) as error:
+    except (KeyError, ValueError) as error:
         raise Failed("the board does not say which key it has", shell.where, "try again") from error
 
 
@@ -160,8 +159,9 @@ def build_enrolled(goal: Goal) -> bytes:
         "hardware": goal.hardware,
         "edgetpu": goal.edgetpu,
     }
-    # A JSON string, or list of strings, is one in TOML too.
-    lines = [f"{key} = {json.dumps(value)}" for key, value in values.items() if value is not None]
+    # A JSON string, or list of strings, is one in TOML too, but for letters that JSON writes as two halves.
+    said = {key: json.dumps(value, ensure_ascii=False) for key, value in values.items() if value is not None}
+    lines = [f"{key} = {text}" for key, text in said.items()]
     return "\n".join([_HEAD, *lines, "", build_settings(goal.broker, goal.base)]).encode()
 
 

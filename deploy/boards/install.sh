@@ -35,7 +35,8 @@ exec 9>lock
 flock 9
 exec >log 2>&1 </dev/null
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
-rm -f result-*
+# Another computer may not have read its own yet.
+find . -maxdepth 1 -name 'result-*' -mmin +60 -delete
 # Whatever goes on afterwards must not hold the lock.
 install_package 9>&-
 status=$?

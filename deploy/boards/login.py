@@ -6,7 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deploy.boards import keymaster
-from deploy.boards.connection import Connection, Refused, agent_keys, load_key, make_rsa_key, public_line
+from deploy.boards.connection import (
+    Connection,
+    Refused,
+    agent_keys,
+    fingerprint,
+    load_key,
+    make_rsa_key,
+    public_line,
+)
 from deploy.boards.register import Board
 from deploy.boards.shell import Shell
 from host_cli.errors import Unreachable
@@ -115,7 +123,9 @@ def _through_keymaster(connection: Connection, credentials: Credentials, mdt_key
 
 
 def _with_password(connection: Connection, credentials: Credentials) -> None:
-    password = credentials.password.ask(connection.where)
+    # Whoever types it sees first to whom it goes.
+    where = f"{connection.where}, host key {fingerprint(connection.host_key)}"
+    password = credentials.password.ask(where if connection.is_new else connection.where)
     if password is None:
         raise Refused("not asked: there is no terminal; --password-file FILE gives it")
     connection.try_password(password)

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from deploy.boards import register
 from deploy.boards.flash import FAILED, Flashed, Order, Voice, flash
 from deploy.boards.register import Board
 from deploy.boards.table import Table
@@ -44,6 +45,8 @@ def _flash_one(board: Board, order: Order, table: Table, stop: threading.Event) 
     row = table.row(board.device)
     try:
         check()
+        # It may have waited long for its turn, and somebody enrolled it anew.
+        board = register.find_name(order.fleet, board.device) or board
         found = flash(board, order, Voice(row.say, row.share, check))
     except CommandError as error:
         found = Flashed(board.device, FAILED, error=error)

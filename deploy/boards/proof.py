@@ -12,6 +12,7 @@ from contract.errors import ContractError
 from contract.manifest import ReleaseManifest
 from contract.messages import InferAnswer, InferError, InferRequest
 from contract.topics import Topics
+from deploy.boards.answer import clean
 from deploy.boards.pictures import draw_grey
 from deploy.fleets.fleet import Device, Fleet
 from host_mqtt.address import Address
@@ -163,7 +164,7 @@ class Witness:
             if isinstance(answer, InferAnswer) and answer.boot == self.boot:
                 return answer
             if isinstance(answer, InferError):
-                last = f"it answers: {answer.error.message} ({answer.error.code})"
+                last = f"it answers: {clean(answer.error.message)} ({answer.error.code})"
                 self._hear_until(
                     lambda: False, Wait(min(wait.until_s, time.monotonic() + POLL_S), wait.check)
                 )

@@ -14,8 +14,9 @@ from host_cli.lock import locked
 
 BOARDS_FOLDER = "boards"
 MAX_TAGS = 16
-# An RSA key of 8192 bits has 1,400.
-MAX_HOST_KEY_CHARACTERS = 2048
+# An RSA key of 16384 bits, the longest that can be checked, has 2,800.
+MAX_HOST_KEY_CHARACTERS = 4096
+MAX_VERSION_CHARACTERS = 128
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Board(Record):
     base: str = rule(Text(BASE_PATTERN))
     certificate_sha256: str = rule(Text("^[0-9a-f]{64}$"))
     enrolled_at_s: float = rule(Number(0))
-    package: str | None = rule(Maybe(Text(max_length=128)), default=None)
+    package: str | None = rule(Maybe(Text(max_length=MAX_VERSION_CHARACTERS)), default=None)
 
 
 def save(fleet: Path, board: Board) -> None:

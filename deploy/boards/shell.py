@@ -111,7 +111,8 @@ class Shell:
         """Return what stands before a command of root's, and what stands before its input."""
         if self.run("id -u").out.strip() == "0":
             return "", b""
-        without = self.run("sudo -n true")
+        # With the program of `_wrap`: for some of them sudo may ask, and for others not.
+        without = self.run("sudo -n env true")
         if without.status == 0:
             return "sudo -n ", b""
         if "password" not in without.err:
@@ -119,8 +120,8 @@ class Shell:
         password = self._ask_password()
         if password is None:
             raise self._not_root("sudo asks for a password")
-        secret = password.encode() + b"\n"
-        if self.run("sudo -k -S -p '' true", stdin=secret).status:
+        secret = password.encode(errors="surrogateescape") + b"\n"
+        if self.run("sudo -k -S -p '' env true", stdin=secret).status:
             raise self._not_root("sudo does not take this password")
         return "sudo -k -S -p '' ", secret
 

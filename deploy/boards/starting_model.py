@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from deploy.boards.answer import clean
 from deploy.boards.proof import NotProven, Witness
 from deploy.releases import push, unpin
 from deploy.releases.keeper import Say
@@ -52,5 +53,5 @@ class StartingModel:
 
 def _require_good(result: Result | push.Preview) -> None:
     for outcome in result.bad if isinstance(result, Result) else ():
-        why = outcome.error.message if outcome.error else outcome.phase
+        why = clean(outcome.error.message) if outcome.error else outcome.phase
         raise NotProven(f"it does not run the first model: {why}")

@@ -1,7 +1,6 @@
 """What a board is, read in one round trip, and what stands in the way of an agent there."""
 
 import base64
-import binascii
 import re
 import sys
 import time
@@ -13,7 +12,7 @@ from contract.records import Integer, Items, Nested, Record, Text, load_record, 
 from contract.topics import BASE_PATTERN, DEVICE_PATTERN, NAME_PATTERN
 from deploy.boards.answer import clean
 from deploy.boards.packages import NAME
-from deploy.boards.register import MAX_TAGS
+from deploy.boards.register import MAX_TAGS, MAX_VERSION_CHARACTERS
 from deploy.boards.shell import Shell
 from host_cli.errors import Failed, WrongUsage
 from host_mqtt.address import Address
@@ -28,7 +27,10 @@ ENROLLED_FILE = CONFIG_FOLDER + "/enrolled.toml"
 ROOT_FILE = CONFIG_FOLDER + "/root.json"
 MQTT_FOLDER = CONFIG_FOLDER + "/mqtt"
 PLACES = ("/", "/usr", "/var", "/tmp", "/etc")
-MAX_SETTINGS_BYTES = 64 * 1024
+# Ours has less than 4,000. A parser of TOML takes memory in squares of a dotted key's length.
+MAX_SETTINGS_BYTES = 8 * 1024
+# A host name, or an address of either kind.
+_HOST_PATTERN = "^[A-Za-z0-9._:%-]{1,253}$"
 # What the agent was built for; docs/flashing.md.
 ARCHITECTURES = ("arm64", "amd64")
 OLDEST_PYTHON = (3, 7)
@@ -75,7 +77,7 @@ echo {_END}
 
 @dataclass(frozen=True)
 class _Broker(Record):
-    host: str = rule(Text())
+    host: str = rule(Text(_HOST_PATTERN))
     port: int = rule(Integer(1, 65535))
     base: str = rule(Text(BASE_PATTERN))
 
@@ -230,7 +232,7 @@ def _read(raw: dict[str, str]) -> Survey:
         has_apex_device="has_apex_device" in raw,
         clock_s=_number(text("clock_s")),
         systemd=_number(text("systemd")) or None,
-        package=text("package") or None,
+        package=text("package")[:MAX_VERSION_CHARACTERS] or None,
         enrolled=_enrolled(raw),
         mark=text("mark"),
     )
@@ -238,11 +240,12 @@ def _read(raw: dict[str, str]) -> Survey:
 
 def _enrolled(raw: dict[str, str]) -> EnrolledAs | None:
     try:
-        settings = base64.b64decode(raw.get("settings", ""), validate=True).decode()
-    except (binascii.Error, ValueError):
-        settings = ""
-    if not settings:
+        data = base64.b64decode(raw.get("settings", ""), validate=True)
+    except ValueError:
+        data = b""
+    if not data:
         return None
+    settings = data[:MAX_SETTINGS_BYTES].decode(errors="replace")
     sums = (clean(raw.get(key, "")) for key in ("root_sha256", "ca_sha256"))
     try:
         said = load_record(_Settings, tomllib.loads(settings))

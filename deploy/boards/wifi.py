@@ -33,7 +33,7 @@ class Wifi:
     password: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
-        if not 1 <= len(self.ssid.encode()) <= MAX_SSID_BYTES or not self.ssid.isprintable():
+        if not self.ssid.isprintable() or not 1 <= len(self.ssid.encode()) <= MAX_SSID_BYTES:
             what = f"a network's name has 1 to {MAX_SSID_BYTES} bytes"
             raise WrongUsage(what, "Wi-Fi", "write it as the access point shows it")
         if self.password and not (_PASSPHRASE.fullmatch(self.password) or _KEY.fullmatch(self.password)):

@@ -120,7 +120,8 @@ def _read_password(path: Path) -> str:
     try:
         open_to_others = path.stat().st_mode & OPEN_TO_OTHERS
         with path.open("rb") as stream:
-            password = stream.read(MAX_PASSWORD_BYTES).decode().rstrip("\r\n")
+            given = stream.read(MAX_PASSWORD_BYTES + 1)
+            password = given.decode().rstrip("\r\n")
     except OSError as error:
         hint = "--password-file FILE with the password in one line"
         raise WrongUsage(f"cannot read it: {error.strerror}", str(path), hint) from error
@@ -129,7 +130,7 @@ def _read_password(path: Path) -> str:
         raise WrongUsage("not a password", str(path), "one line of text") from None
     if open_to_others:
         raise WrongUsage("other users may read this password", str(path), f"chmod 600 {path}")
-    if not password or "\n" in password:
+    if not password or "\n" in password or len(given) > MAX_PASSWORD_BYTES:
         raise WrongUsage("not a password", str(path), "one line of text")
     return password
 

@@ -125,7 +125,7 @@ def test_a_wrong_option_is_refused_before_anything_is_done(capsys, fleet, argume
     assert said in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("content", [b"", b"\n", b"two\nlines\n", b"\xff\xfe"])
+@pytest.mark.parametrize("content", [b"", b"\n", b"two\nlines\n", b"\xff\xfe", b"x" * 1025])
 def test_a_file_that_holds_no_password_is_refused(tmp_path, content):
     """Nothing of it is shown."""
     path = tmp_path / "secret"

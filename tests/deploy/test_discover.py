@@ -84,3 +84,41 @@ def test_a_network_that_accepts_every_connection_has_no_board(said, monkeypatch)
     monkeypatch.setattr(discover, "BANNER_TIMEOUT_S", 0.2)
     with talking_server(said) as port:
         assert find_by_usb(("127.0.0.1",), port) == []
+
+
+class Hears:
+    """A network on which a service answers in its own time: `takes_s` of a clock that only it moves."""
+
+    def __init__(self, takes_s):
+        self.takes_s, self.now_s, self.asked = takes_s, 0.0, 0
+
+    def get_service_info(self, kind, name, timeout_ms):
+        self.asked += 1
+        self.now_s += self.takes_s
+        # It checks the name as the real one does, and knows no more of it.
+        zeroconf.ServiceInfo(kind, name)
+
+    def monotonic(self):
+        return self.now_s
+
+
+@pytest.fixture
+def network(monkeypatch):
+    hears = Hears(discover.RESOLVE_MS / 1000)
+    monkeypatch.setattr(discover, "time", hears)
+    return hears
+
+
+@pytest.mark.parametrize("name", ["evil._http._tcp.local.", "x" * 300 + ".", "\x1b[2J.", ".", "\udcff."])
+def test_a_name_that_is_none_is_passed_over(network, name):
+    """Anybody on the network may answer, with any name."""
+    name = name if "local" in name else name + SERVICES[0]
+    assert discover._resolve(network, [(SERVICES[0], name)]) == []
+    assert network.asked == 1
+
+
+def test_services_that_nobody_answers_for_do_not_hold_us_up(network):
+    """However many are announced."""
+    silent = [(SERVICES[0], f"board-{n}.{SERVICES[0]}") for n in range(discover.MAX_FOUND)]
+    assert discover._resolve(network, silent) == []
+    assert network.asked * network.takes_s <= 2 * discover.LONGEST_S

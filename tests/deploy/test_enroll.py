@@ -1,5 +1,6 @@
 """An enrolment against a real sshd: the board is as before, or one of the fleet's."""
 
+import contextlib
 import subprocess
 import threading
 import time
@@ -57,6 +58,7 @@ def test_the_private_key_stays_on_the_board_and_is_its_owners(enroll_place, tmp_
     secret = enroll_place.files()[KEY].splitlines()[1]
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and secret in path.read_bytes()]
     assert enroll_place.board.shell("stat -c '%a %U %G' /etc/reefline/mqtt/client.key") == "600 root root\n"
+    assert enroll_place.board.shell("ls -A /run | grep -v lock | grep reefline || true") == ""
 
 
 def test_the_agents_group_reads_the_key_where_it_is_there(enroll_place):
@@ -155,6 +157,23 @@ def test_a_name_that_another_board_has_is_refused(enroll_place):
     with pytest.raises(WrongUsage, match=r"another board is called reef-1, the one at 10\.0\.0\.9"):
         enroll_place.enroll()
     assert enroll_place.files() == {}
+
+
+def test_a_name_that_is_given_away_meanwhile_is_refused(enroll_place, monkeypatch):
+    """Another program took it between our look into the book and our turn."""
+    board = enroll_place.enroll(name="reef-9").board
+    enroll_place.board.reset()
+    enroll_place.board.authorize((enroll_place.home / ".ssh" / "id_ed25519.pub").read_text())
+
+    def alone(fleet, device):
+        register.save(fleet, replace(board, device=device, host="10.0.0.9", host_key="ssh-ed25519 AAAA"))
+        return contextlib.nullcontext()
+
+    monkeypatch.setattr(register, "alone", alone)
+    with pytest.raises(WrongUsage, match=r"another board is called reef-1, the one at 10\.0\.0\.9"):
+        enroll_place.enroll()
+    assert enroll_place.files() == {}
+    assert register.find_name(enroll_place.fleet, "reef-1").host == "10.0.0.9"
 
 
 def test_a_host_key_that_has_changed_is_refused(enroll_place):
@@ -339,3 +358,21 @@ def test_a_board_that_a_card_enrolled_is_added_to_the_book(enroll_place):
     done = enroll_place.enroll(name=None, broker=None)
     assert (done.board.device, done.board.tags, set(done.changed)) == ("reef-7", ("lab",), {"enrolled.toml"})
     assert {name for name, data in enroll_place.files().items() if data != before[name]} == {"enrolled.toml"}
+
+
+def test_a_power_cut_between_two_files_is_mended_by_the_next_run(enroll_place, other_fleet, monkeypatch):
+    """On a board that is taken over; its old settings stay until all the rest is there."""
+    enroll_place.enroll(fleet=other_fleet)
+    before = enroll_place.files()["enrolled.toml"]
+    cutter = "mv() {{ echo >>/run/cuts; [ $(wc -l </run/cuts) -ne {} ] || kill -KILL $$; command mv $*; }}\n"
+    whole = identity._APPLY
+    for cut in (1, 2, 5):
+        enroll_place.board.shell("rm -f /run/cuts")
+        monkeypatch.setattr(identity, "_APPLY", cutter.format(cut) + whole)
+        with pytest.raises(CommandError):
+            enroll_place.enroll(take_over=True)
+        assert enroll_place.files()["enrolled.toml"] == before
+    monkeypatch.setattr(identity, "_APPLY", whole)
+    enroll_place.enroll(take_over=True)
+    assert is_whole(enroll_place) and len(enroll_place.files()) == 5
+    assert enroll_place.enroll().changed == ()

@@ -131,7 +131,8 @@ def sh(machine: MachineCopy, script: str) -> str:
 def boot(machine: MachineCopy, cut: int = 0) -> int:
     """Start the board as its unit does, and cut the power before a command; return the exit status."""
     path = "PATH=/cutters:$PATH" if cut else ""
-    script = f"echo 0 >/run/count; echo {cut} >/run/cut; {path} exec setsid --wait sh {SCRIPT}"
+    script = f"""echo 0 >/run/count; chmod 666 /run/count; echo {cut} >/run/cut
+    {path} exec setsid --wait sh {SCRIPT}"""
     return machine.run("sh", "-c", script).returncode
 
 
@@ -218,12 +219,26 @@ def test_a_board_without_a_fitting_package_says_so(quick: MachineCopy):
 def test_what_a_person_has_on_the_board_stays(quick: MachineCopy):
     """Other keys, also one without the end of its line; a board without the user or Wi-Fi gets the rest."""
     keys = f"/home/{USER}/.ssh/authorized_keys"
-    sh(quick, f"mkdir /home/{USER}/.ssh; printf 'ssh-rsa AAAA other' >{keys}; mv /etc/NetworkManager /nm")
+    sh(quick, f"mkdir /home/{USER}/.ssh; printf 'ssh-rsa AAAA other' >{keys}")
+    sh(quick, f"chown -R {USER}: /home/{USER}/.ssh; mv /etc/NetworkManager /nm")
     assert boot(quick) == 0 and "Wi-Fi was not set up" in log(quick)
     assert sh(quick, f"cat {keys}") == f"ssh-rsa AAAA other\n{KEY_LINE}\n"
     sh(quick, f"mv /nm /etc/NetworkManager; {_RESET}echo nobody-here >{BUNDLE}/user")
     sh(quick, f"cd {BUNDLE} && sha256sum user >SHA256SUMS")
     assert boot(quick) == 0 and "no user nobody-here" in log(quick)
+
+
+def test_a_link_in_the_users_home_leads_root_nowhere(quick: MachineCopy):
+    """The user could become root with it: by a key in root's folder, or by owning that folder."""
+    sh(quick, f"mkdir -p -m 755 /run/roots; runuser -u {USER} -- ln -s /run/roots /home/{USER}/.ssh")
+    boot(quick)
+    assert sh(quick, "ls -A /run/roots; stat -c %U /run/roots") == "root\n"
+    sh(quick, f"rm -rf /run/roots; rm /home/{USER}/.ssh; mkdir /home/{USER}/.ssh; echo x >/run/roots")
+    sh(quick, f"cd /home/{USER}/.ssh && ln -s /run/roots .authorized_keys.new; chown -hR {USER}: .")
+    boot(quick)
+    assert sh(quick, "cat /run/roots; stat -c '%U %a' /run/roots") == "x\nroot 644\n"
+    assert sh(quick, f"stat -c '%U %a' /home/{USER}/.ssh") == f"{USER} 755\n"
+    sh(quick, "rm /run/roots")
 
 
 def test_a_clock_that_is_behind_is_set(quick: MachineCopy):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.boards import register
 from deploy.boards.install import read_record
 from deploy.boards.packages import read_package
 from deploy.boards.proof import open_witness
@@ -82,6 +83,11 @@ def test_an_enrolled_board_is_flashed_and_a_second_run_changes_nothing(place, pa
     assert place.board.package == board["package"]
     with open_witness(place.broker, "coral", DEVICE) as witness:
         assert witness.is_online and witness.device.desired is None
+
+    # Meanwhile somebody enrolled it with another tag: what the book says now is what it says then.
+    old, board = place.board, replace(place.board, tags=("roof",))
+    register.save(place.fleet, board)
+    assert place.flash(package, board=old).result == "up to date" and place.board == board
 
     before = place.snapshot()
     again = place.command(DEVICE, "--packages", package)

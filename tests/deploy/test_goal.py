@@ -1,17 +1,24 @@
 """What a board shall be."""
 
+import sys
 from dataclasses import replace
 
 import pytest
 
 from deploy.boards import register
 from deploy.boards.goal import Wish, decide, warn_of_itself
+from deploy.boards.identity import build_enrolled
 from deploy.boards.register import Board
 from deploy.boards.survey import EnrolledAs
 from deploy.trust.certificates import block
 from host_cli.errors import WrongUsage
 from host_mqtt.address import Address
 from tests.deploy.test_survey import GOOD
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 BROKER = Address("broker.lan", 8883, tls=True)
 KEY, OTHER_KEY = "ssh-ed25519 AAAA", "ssh-ed25519 BBBB"
@@ -61,6 +68,21 @@ def test_a_name_that_is_taken_or_blocked_is_refused(fleet):
         goal_of(fleet, name="stolen")
 
 
+def test_what_the_board_says_it_was_enrolled_as_goes_before_the_book(fleet):
+    """Another computer may have renamed it."""
+    register.save(fleet, Board("reef-3", "b", 22, "mendel", KEY, (), "", "", "coral", "0" * 64, 0))
+    assert goal_of(fleet, before=BEFORE).device == "reef-7"
+
+
+def test_a_name_that_nobody_typed_may_be_blocked_too(fleet):
+    """The board's own, and that with which it was enrolled."""
+    block(fleet, "deft-orange")
+    block(fleet, "reef-7")
+    for before in (None, BEFORE):
+        with pytest.raises(WrongUsage, match="is blocked"):
+            goal_of(fleet, before=before)
+
+
 @pytest.mark.parametrize(
     ("change", "hardware", "edgetpu"),
     [
@@ -89,3 +111,9 @@ def test_a_broker_on_the_board_itself_is_warned_of(broker):
     assert broker in warning and "--broker" in warning
     assert warn_of_itself(address, "127.0.3.4") == []
     assert warn_of_itself(Address("broker.lan", 8883, tls=True), "192.168.1.17") == []
+
+
+def test_a_strange_name_of_the_hardware_is_one_in_the_settings_too(fleet):
+    """JSON writes some letters as two halves, which TOML does not take: the agent would not start."""
+    goal = goal_of(fleet, replace(GOOD, os_id="debian", model='a "\\reef\U0001f980'))
+    assert tomllib.loads(build_enrolled(goal).decode())["hardware"] == goal.hardware

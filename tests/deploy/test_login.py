@@ -3,13 +3,14 @@
 import contextlib
 import os
 import socket
+import struct
 import subprocess
 import threading
 
 import pytest
 
 from deploy.boards import connection as connection_module
-from deploy.boards.connection import fingerprint
+from deploy.boards.connection import Connection, fingerprint, load_key
 from deploy.boards.login import MAX_AGENT_KEYS, Credentials, Password, Stranger, open_shell
 from deploy.boards.register import Board
 from host_cli.errors import GateNotMet, Unreachable
@@ -129,7 +130,7 @@ def test_who_is_not_let_in_hears_everything_that_was_tried(place, agent):
 
 
 def test_a_password_is_asked_for_once(place):
-    """For SSH and for sudo; who names a file is never asked."""
+    """For SSH and for sudo; of a board that is not in the book yet the host key is shown first."""
     asked = []
 
     def ask(where):
@@ -143,7 +144,8 @@ def test_a_password_is_asked_for_once(place):
             assert shell.as_root("id -un").out == "root\n"
     finally:
         place.board.restart_sshd(password_login=False)
-    assert asked == [f"{USER}@{place.board.host}:{place.board.port}"]
+    where, key = f"{USER}@{place.board.host}:{place.board.port}", place.board.host_key()
+    assert asked == [f"{where}, host key {fingerprint(key)}"]
 
 
 def test_nothing_is_sent_to_a_board_with_another_host_key(place):
@@ -159,13 +161,31 @@ def test_nothing_is_sent_to_a_board_with_another_host_key(place):
     assert "Connection from" not in place.board.path("/tmp/sshd.log").read_text().split("refused")[-1]
 
 
+def test_a_board_that_is_another_one_after_it_hung_up_is_refused(place):
+    """A server hangs up after some attempts; nobody may step in between them."""
+    place.board.authorize(make_key(place.home / "key"))
+    with Connection(place.board.host, place.board.port, USER) as connection:
+        place.board.change_host_key()
+        connection.close()
+        with pytest.raises(GateNotMet, match="its host key has changed"):
+            connection.try_key(load_key(place.home / "key"))
+
+
 def test_a_fingerprint_is_as_ssh_keygen_shows_it(place):
     """So that a person can compare it on the board."""
     shown = place.board.shell("ssh-keygen -l -f /etc/ssh/board_key.pub")
     assert fingerprint(place.board.host_key()) in shown
 
 
-@pytest.mark.parametrize("greeting", [b"HTTP/1.0 400 Bad Request\r\n\r\n", b"\x00" * 100_000, b""])
+# It looks like the first message of a key exchange; its lists of names are no text.
+NAMES = struct.pack(">I", 4) + b"\xff" * 102
+GARBAGE = b"SSH-2.0-board\r\n" + struct.pack(">IBB", 124, 4, 20) + bytes(16) + NAMES
+
+
+@pytest.mark.parametrize(
+    "greeting",
+    [GARBAGE, b"SSH-2.0-" + b"x" * 1_000_000, b"HTTP/1.0 400 No\r\n\r\n", b"\x00" * 100_000, b""],
+)
 def test_what_is_not_ssh_is_said_to_be_none(greeting, place, monkeypatch):
     """Also a server that talks without end, and one that says nothing."""
     monkeypatch.setattr(connection_module, "CONNECT_TIMEOUT_S", 0.5)
@@ -173,8 +193,8 @@ def test_what_is_not_ssh_is_said_to_be_none(greeting, place, monkeypatch):
 
         def answer():
             client, _ = server.accept()
-            # Whoever has heard enough hangs up.
-            with client, contextlib.suppress(ConnectionError):
+            # It is hung up on in the middle of its talk.
+            with client, contextlib.suppress(OSError):
                 client.sendall(greeting)
                 client.recv(1000)
                 client.recv(1000)
@@ -183,6 +203,14 @@ def test_what_is_not_ssh_is_said_to_be_none(greeting, place, monkeypatch):
         thread.start()
         with pytest.raises(Unreachable, match="it does not speak SSH"):
             open_shell(Stranger("127.0.0.1", server.getsockname()[1], USER), Credentials(place.home))
+
+
+@pytest.mark.parametrize("key", ["no-such-kind AAAA", "ssh-ed25519 AAAA", "ssh-rsa AAAA"])
+def test_a_host_key_that_somebody_wrote_into_the_book_is_refused(place, key):
+    """Nothing is tried, whatever stands there."""
+    known = Board("reef-1", place.board.host, place.board.port, USER, key, (), "", "", "coral", "0" * 64, 0)
+    with pytest.raises(GateNotMet, match="its host key has changed"):
+        open_shell(known, Credentials(place.home))
 
 
 def test_nobody_at_the_address_is_said_with_the_next_step(place):

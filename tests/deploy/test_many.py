@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -50,6 +51,20 @@ def test_what_one_board_meets_does_not_stop_the_others(tmp_path, capsys):
     ]
     told = capsys.readouterr().err.splitlines()
     assert "reef-1: logging in" in told and "reef-2: failed: another host key" in told
+
+
+def test_a_board_that_was_enrolled_anew_while_it_waited_is_taken_as_it_is_now(tmp_path):
+    """Its new address, say; not what the book said when the command began."""
+    met = []
+
+    def refuse(board):
+        met.append(board)
+        raise Failed("no", "board", "try")
+
+    now = replace(make_board(1), host="10.9.9.9", tags=("roof",))
+    register.save(tmp_path, now)
+    flash_all([make_board(1)], make_order(tmp_path, refuse), table_of([now]))
+    assert met == [now]
 
 
 def test_only_so_many_boards_at_once(tmp_path):

@@ -109,7 +109,7 @@ def test_an_error_is_asked_again_and_told_in_the_end(address, base, device):
     answering(device, answer)
     with open_witness(address, base, device.name) as witness:
         assert witness.prove(patience()).label == "bright"
-        errors += [Problem("busy", "too many questions")] * 100
+        errors += [Problem("busy", "too many\x1bquestions")] * 100
         wait = Until(**vars(patience()), is_up=lambda: len(errors) < 100)
         with pytest.raises(NotProven, match=r"it answers: too many questions \(busy\)"):
             witness.prove(wait)

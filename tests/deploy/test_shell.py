@@ -1,5 +1,10 @@
 """Commands and files on a board, against a real sshd and a real sudo."""
 
+import contextlib
+import socket
+import threading
+
+import paramiko
 import pytest
 
 from deploy.boards.answer import MAX_REASON_CHARACTERS, Answer
@@ -99,6 +104,26 @@ def test_the_password_is_in_no_list_of_processes(enroll_place):
     assert "echo mendel" not in listed
 
 
+@pytest.mark.parametrize("rights", ["ALL, NOPASSWD: /usr/bin/env", "NOPASSWD: /bin/true, PASSWD: ALL"])
+def test_the_password_goes_to_nobody_but_sudo(enroll_place, rights):
+    """Also where sudo asks for it before some commands only: no command finds it in its input."""
+    enroll_place.board.let_become_root(rights)
+    with with_password(enroll_place, PASSWORD) as shell:
+        assert shell.as_root("cat", stdin=b"input") == Answer(0, "input", "")
+
+
+def test_a_password_is_what_was_typed(enroll_place):
+    """Blanks, quotes, and bytes that are no UTF-8, as a terminal hands them on."""
+    enroll_place.board.let_become_root(SUDO_WITH_PASSWORD)
+    typed = b" p'\"$(id)`\\; \xff"
+    enroll_place.board.machine.run("chpasswd", stdin=USER.encode() + b":" + typed + b"\n")
+    try:
+        with with_password(enroll_place, typed.decode(errors="surrogateescape")) as shell:
+            assert shell.as_root("cat", stdin=b"input") == Answer(0, "input", "")
+    finally:
+        enroll_place.board.shell(f"echo {USER}:{PASSWORD} | chpasswd")
+
+
 def test_a_file_is_put_whole_and_with_its_mode(shell, enroll_place):
     """Odd names too; its folder is made, and nothing else is left there."""
     told = []
@@ -154,3 +179,51 @@ def test_a_silent_board_is_noticed(enroll_place, proxy):
         proxy.is_blackhole = True
         with pytest.raises(Unreachable):
             shell.run("echo there", timeout_s=0.3)
+
+
+class Stuck(paramiko.ServerInterface):
+    """A server that lets everybody in, opens a channel, and never says whether the command runs."""
+
+    def __init__(self):
+        self.is_over = threading.Event()
+
+    def get_allowed_auths(self, username):
+        return "password"
+
+    def check_auth_password(self, username, password):
+        return paramiko.AUTH_SUCCESSFUL
+
+    def check_channel_request(self, kind, chanid):
+        return paramiko.OPEN_SUCCEEDED
+
+    def check_channel_exec_request(self, channel, command):
+        self.is_over.wait(60)
+        return False
+
+
+@pytest.fixture
+def stuck():
+    """Its port."""
+    story = Stuck()
+
+    def serve():
+        client, _ = server.accept()
+        with client, contextlib.closing(paramiko.Transport(client)) as transport:
+            transport.add_server_key(paramiko.ECDSAKey.generate())
+            transport.start_server(server=story)
+            story.is_over.wait(60)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield server.getsockname()[1]
+        story.is_over.set()
+        thread.join()
+
+
+def test_a_board_that_never_begins_a_command_is_a_lost_board(stuck, tmp_path, monkeypatch):
+    """One that is out of memory, say: its server lives, and starts nothing."""
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    known = Credentials(tmp_path, password=Password(lambda where: "any"))
+    with open_shell(Stranger("127.0.0.1", stuck, USER), known) as shell, pytest.raises(Unreachable):
+        shell.run("true", timeout_s=0.5)

@@ -1,10 +1,13 @@
 """What a board says of itself, and what stands in the way of an agent."""
 
+import base64
+import tracemalloc
 from dataclasses import replace
 
 import pytest
 
 from deploy.boards.answer import Answer
+from deploy.boards.register import MAX_VERSION_CHARACTERS
 from deploy.boards.survey import PLACES, Survey, problems, require_fit, survey
 from host_cli.errors import Failed, WrongUsage
 
@@ -26,6 +29,14 @@ GOOD = Survey(
     package=None,
     enrolled=None,
 )
+
+VALID = """device = "reef-1"
+tags = ["lab"]
+[mqtt]
+host = "broker.lan"
+port = 8883
+base = "coral"
+"""
 
 
 class Says:
@@ -93,6 +104,40 @@ def test_a_board_that_lies_is_only_a_strange_board():
     assert (found.python, found.glibc, found.free_bytes["/etc"], found.clock_s) == (None, None, 0, 0)
     assert len(found.hostname) <= 200
     assert require_problem(found).blocking
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ".".join("a" * 32_000) + " = 1",
+        "[" * 60_000,
+        VALID.replace("broker.lan", "broker\x1b[2J"),
+        VALID.replace("broker.lan", "a b;$(reboot)"),
+        VALID.replace("lab", "la b"),
+        "#" + "x" * 100_000 + "\n" + VALID,
+    ],
+)
+def test_settings_of_a_board_that_lies_take_no_memory_and_say_nothing(text):
+    """A key with thousands of parts takes a parser gigabytes; a host is no text for a terminal."""
+    tracemalloc.start()
+    try:
+        there = survey(Says(f"settings={base64.b64encode(text.encode()).decode()}\nend=of-survey")).enrolled
+        assert tracemalloc.get_traced_memory()[1] < 128 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
+    assert there.device is None and there.broker is None
+
+
+def test_settings_that_are_no_text_are_those_of_a_board_that_is_enrolled():
+    """Else it would be taken from another fleet without a word."""
+    there = survey(Says(f"settings={base64.b64encode(bytes([255])).decode()}\nend=of-survey")).enrolled
+    assert there is not None and there.device is None
+
+
+def test_what_a_board_says_of_its_package_fits_into_the_book():
+    """Whatever dpkg has there: it is noted after the board was changed, and must not fail then."""
+    found = survey(Says("package=" + "1" * 100_000 + "\nend=of-survey"))
+    assert len(found.package) == MAX_VERSION_CHARACTERS
 
 
 def require_problem(found):

@@ -38,6 +38,7 @@ def test_sections_are_read(tmp_path: Path) -> None:
         ("[mqtt]\nport = 0", "config_value", "mqtt.port|port must be"),
         ("mqtt = 3", "config_value", "mqtt"),
         ("[mqtt", "config_syntax", "not TOML"),
+        ("x = " + "[" * 100_000, "config_syntax", "not TOML"),
     ],
 )
 def test_a_mistake_stops_the_start_and_is_explained(tmp_path: Path, more: str, code: str, said: str) -> None:

@@ -79,6 +79,12 @@ set_clock() {
     return 0
 }
 
+# A last line without its end would swallow ours.
+add_key='
+    mkdir -p -m 700 "$0/.ssh" && cd "$0/.ssh" && umask 077 &&
+        { sed "\$a\\" authorized_keys 2>/dev/null; cat; } >.authorized_keys.new &&
+        sync .authorized_keys.new && mv .authorized_keys.new authorized_keys && sync .'
+
 let_user_in() {
     user=$(cat user)
     home=$(getent passwd "$user" | cut -d: -f6)
@@ -88,10 +94,9 @@ let_user_in() {
     fi
     keys=$home/.ssh/authorized_keys
     grep -qxF "$(cat authorized_keys)" "$keys" 2>/dev/null && return
-    mkdir -p -m 700 "$home/.ssh" && chown "$user:" "$home/.ssh" || return
-    # A last line without its end would swallow ours.
-    { sed '$a\' "$keys" 2>/dev/null; cat authorized_keys; } >all-keys &&
-        put all-keys "$keys" 600 "$user:" && rm all-keys && say "$user may log in with your SSH key"
+    # As the user, in whose home anything may be a link: root would follow it.
+    runuser -u "$user" -- sh -c "$add_key" "$home" <authorized_keys 2>>"$log" &&
+        say "$user may log in with your SSH key"
 }
 
 set_up_wifi() {
