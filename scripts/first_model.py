@@ -1,4 +1,4 @@
-"""Makes deploy/boards/first_model, the bundle that tells dark from bright: what a new board is asked first.
+"""Makes deploy/flashing/first_model, the bundle that tells dark from bright: what a new board is asked first.
 
     python scripts/first_model.py
 
@@ -20,7 +20,7 @@ from quantize.job import Job
 from quantize.outcome import Outcome
 from quantize.pipeline import quantize
 
-BUNDLE = Path(__file__).resolve().parent.parent / "deploy" / "boards" / "first_model"
+BUNDLE = Path(__file__).resolve().parent.parent / "deploy" / "flashing" / "first_model"
 SEED = 20261121
 VERSION = "1"
 LABELS = ("dark", "bright")

@@ -12,6 +12,7 @@ from pathlib import Path
 from host_cli.errors import WrongUsage
 
 NAME = "reefline-agent"
+SERVICE = NAME + ".service"
 SUFFIX = ".deb"
 MAX_PACKAGE_BYTES = 256 * 1024 * 1024
 MAX_CONTROL_BYTES = 64 * 1024

@@ -19,8 +19,8 @@ from host_mqtt.credentials import OPEN_TO_OTHERS
 
 if TYPE_CHECKING:
     from deploy.boards.discover import Near
-    from deploy.boards.enroll import Enrolled
     from deploy.boards.login import Credentials
+    from deploy.enrolment.enroll import Enrolled
 
 MAX_PASSWORD_BYTES = 1024
 LOGIN = "How to get in"
@@ -72,10 +72,10 @@ def enroll(
 ) -> None:
     """Give a board its identity: a key made there, a certificate, the root of trust, the broker's address."""
     from deploy.boards.discover import find_host
-    from deploy.boards.enroll import enroll as enroll_board
-    from deploy.boards.enroll import find_place
-    from deploy.boards.goal import Wish
     from deploy.boards.login import Stranger
+    from deploy.enrolment.enroll import enroll as enroll_board
+    from deploy.enrolment.enroll import find_place
+    from deploy.enrolment.goal import Wish
 
     if sum((board is not None, usb, discover)) > 1:
         raise WrongUsage("HOST, --usb and --discover exclude each other", "deploy enroll", "give one of them")

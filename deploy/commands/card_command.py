@@ -15,8 +15,8 @@ from host_cli.errors import WrongUsage
 from host_mqtt.address import Address
 
 if TYPE_CHECKING:
-    from deploy.boards.sdcard import Order, Prepared
-    from deploy.boards.wifi import Wifi
+    from deploy.cards.sdcard import Order, Prepared
+    from deploy.cards.wifi import Wifi
 
 MAX_KEY_BYTES = 16 * 1024
 PUBLIC_SUFFIX = ".pub"
@@ -77,8 +77,8 @@ def prepare_card(card: Path, wanted: Wanted, as_json: bool) -> int:
     Raises:
         WrongUsage: it is no card, or something about the board is missing or wrong.
     """
-    from deploy.boards.card import read_card
-    from deploy.boards.sdcard import prepare
+    from deploy.cards.card import read_card
+    from deploy.cards.sdcard import prepare
     from host_cli.progress import progress
 
     # Before a person types a password.
@@ -93,9 +93,9 @@ def prepare_card(card: Path, wanted: Wanted, as_json: bool) -> int:
 
 
 def _order(card: Path, wanted: Wanted) -> "Order":
-    from deploy.boards.enroll import DEFAULT_USER
     from deploy.boards.packages import load_packages
-    from deploy.boards.sdcard import Order
+    from deploy.cards.sdcard import Order
+    from deploy.enrolment.enroll import DEFAULT_USER
 
     if wanted.names_boards:
         what = "a card is for one board, and nothing is done over SSH"
@@ -124,7 +124,7 @@ def choose_wifi(path: Path | None, wired: bool) -> "Wifi | None":
     Raises:
         WrongUsage: there is no file and nobody to ask, or it is no network.
     """
-    from deploy.boards.wifi import Wifi
+    from deploy.cards.wifi import Wifi
 
     if wired:
         return None

@@ -25,9 +25,9 @@ from host_cli.command import print_failed, print_result
 from host_mqtt.address import Address
 
 if TYPE_CHECKING:
-    from deploy.boards.flash import Flashed
     from deploy.boards.login import Credentials
-    from deploy.boards.table import Table
+    from deploy.flashing.flash import Flashed
+    from deploy.flashing.table import Table
 
 PACKAGES = Path("build/deb")
 
@@ -62,12 +62,12 @@ def flash(
 ) -> int:
     """Install the agent on boards over SSH, done when each is online and has predicted; or prepare a card."""
     from deploy.boards.choice import choose_boards
-    from deploy.boards.flash import Order
     from deploy.boards.login import open_shell
-    from deploy.boards.many import flash_all
     from deploy.boards.packages import load_packages
-    from deploy.boards.starting_model import StartingModel
-    from deploy.boards.table import Table
+    from deploy.flashing.flash import Order
+    from deploy.flashing.many import flash_all
+    from deploy.flashing.starting_model import StartingModel
+    from deploy.flashing.table import Table
 
     about = (name, tags, broker, base, packages, user, identity, wifi_file, no_wifi, dry_run)
     wanted = Wanted(bool(boards or tag or all_ or restart), fleet, *about)
@@ -104,7 +104,7 @@ def _asking_above(table: "Table", credentials: "Credentials") -> "Credentials":
 
 
 def _finish(found: "list[Flashed]", as_json: bool) -> int:
-    from deploy.boards import outcome
+    from deploy.flashing import outcome
 
     error, shown = outcome.error_of(found), outcome.as_json(found)
     if error is None:

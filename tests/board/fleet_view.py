@@ -9,7 +9,7 @@ from contract.codec import decode, encode
 from contract.errors import ContractError
 from contract.messages import InferAnswer, InferError, InferRequest
 from contract.topics import Topics
-from deploy.boards.pictures import draw_grey
+from deploy.flashing.pictures import draw_grey
 from deploy.fleets.fleet import Device, Fleet
 from deploy.trust.certificates import operator_folder
 from host_mqtt.address import Address

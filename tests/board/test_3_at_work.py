@@ -14,7 +14,7 @@ from tests.house.conftest import ROOT
 DATA = ROOT / "tests" / "edge_agent" / "data"
 TINY = DATA / "tiny.tflite"
 # A detector's unused rows hold whatever was in the memory, so there is none among them.
-MODELS = (TINY, DATA / "raw.tflite", ROOT / "deploy" / "boards" / "first_model" / "model.tflite")
+MODELS = (TINY, DATA / "raw.tflite", ROOT / "deploy" / "flashing" / "first_model" / "model.tflite")
 INPUTS, ASKED = 100, 10
 SCRIPT = Path(__file__).with_name("raw_outputs.py")
 BOARD_PYTHON = "/usr/lib/reefline/bin/python3"

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deploy.boards.enroll import Enrolled, enroll, find_place
-from deploy.boards.goal import Wish
 from deploy.boards.login import Credentials, Stranger, open_shell
 from deploy.boards.shell import Shell
+from deploy.enrolment.enroll import Enrolled, enroll, find_place
+from deploy.enrolment.goal import Wish
 from host_mqtt.address import Address
 from tests.fakes.board_machine import USER, BoardMachine
 

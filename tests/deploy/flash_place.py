@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from deploy.boards import register
-from deploy.boards.enroll import enroll, find_place
-from deploy.boards.flash import Flashed, Order, Voice, flash
-from deploy.boards.goal import Wish
 from deploy.boards.login import Credentials, open_shell
 from deploy.boards.packages import read_package
 from deploy.boards.register import Board
 from deploy.boards.shell import Shell
-from deploy.boards.starting_model import StartingModel
+from deploy.enrolment.enroll import enroll, find_place
+from deploy.enrolment.goal import Wish
+from deploy.flashing.flash import Flashed, Order, Voice, flash
+from deploy.flashing.starting_model import StartingModel
 from deploy.trust.certificates import operator_folder
 from host_mqtt.address import Address
 from host_mqtt.credentials import Credentials as BrokerCredentials

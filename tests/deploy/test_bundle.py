@@ -9,7 +9,7 @@ from deploy.releases.bundle import load_bundle
 from host_cli.errors import GateNotMet, WrongUsage
 from tests.deploy.helpers import write_bundle
 
-FIRST_MODEL = Path(deploy.__file__).parent / "boards" / "first_model"
+FIRST_MODEL = Path(deploy.__file__).parent / "flashing" / "first_model"
 
 
 def test_the_first_model_of_a_new_board_is_what_its_manifest_says():

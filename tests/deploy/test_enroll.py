@@ -9,11 +9,12 @@ from dataclasses import replace
 import pytest
 from cryptography import x509
 
-from deploy.boards import identity, register
-from deploy.boards.enroll import find_place
-from deploy.boards.goal import Goal
+from deploy.boards import register
 from deploy.boards.login import Stranger
 from deploy.boards.survey import CLOCK_TOLERANCE_S, survey
+from deploy.enrolment import identity
+from deploy.enrolment.enroll import find_place
+from deploy.enrolment.goal import Goal
 from deploy.trust.certificates import block, device_folder, issue_device
 from deploy.trust.keys import init_fleet
 from deploy.trust.rotation import rotate

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from deploy.boards.packages import load_packages
-from deploy.boards.sdcard import Order, prepare
-from deploy.boards.wifi import Wifi
+from deploy.cards.sdcard import Order, prepare
+from deploy.cards.wifi import Wifi
 from deploy.trust.keys import init_fleet
 from host_mqtt.address import Address
 from tests.deploy.cards import mounted

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from deploy.boards import register
-from deploy.boards.install import read_record
 from deploy.boards.packages import read_package
-from deploy.boards.proof import open_witness
+from deploy.flashing.install import read_record
+from deploy.flashing.proof import open_witness
 from deploy.trust.keys import init_fleet
 from host_cli.errors import Unreachable, WrongUsage
 from tests.deploy.flash_place import _UNIT_TEXT, CACHE, DEVICE, UNIT, FlashPlace

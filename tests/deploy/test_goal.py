@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 
 from deploy.boards import register
-from deploy.boards.goal import Wish, decide, warn_of_itself
-from deploy.boards.identity import build_enrolled
 from deploy.boards.register import Board
 from deploy.boards.survey import EnrolledAs
+from deploy.enrolment.goal import Wish, decide, warn_of_itself
+from deploy.enrolment.identity import build_enrolled
 from deploy.trust.certificates import block
 from host_cli.errors import WrongUsage
 from host_mqtt.address import Address

@@ -6,13 +6,13 @@ import subprocess
 
 import pytest
 
-from deploy.boards import install
+from deploy.flashing import install
 
 
 @pytest.fixture
 def board(tmp_path):
     """A folder with the script and a package, and programs that only stand there."""
-    (tmp_path / "install.sh").write_bytes(install._SCRIPT.read_bytes())
+    (tmp_path / "install.sh").write_bytes(install.INSTALLER.read_bytes())
     (tmp_path / "one.deb").write_bytes(b"package")
     for name in ("dpkg", "systemctl"):
         program = tmp_path / "bin" / name

@@ -9,11 +9,11 @@ from dataclasses import replace
 import pytest
 
 from deploy.boards import register
-from deploy.boards.flash import FAILED, Order
-from deploy.boards.many import MAX_AT_ONCE, flash_all
 from deploy.boards.register import Board
-from deploy.boards.starting_model import StartingModel
-from deploy.boards.table import Table
+from deploy.flashing.flash import FAILED, Order
+from deploy.flashing.many import MAX_AT_ONCE, flash_all
+from deploy.flashing.starting_model import StartingModel
+from deploy.flashing.table import Table
 from host_cli.errors import Failed, GateNotMet, Unreachable, WrongUsage
 from tests.fakes.waiting import wait_for
 
@@ -105,7 +105,7 @@ def test_after_ctrl_c_no_board_is_begun(tmp_path, monkeypatch, ctrl_c):
             voice.check()
             time.sleep(0.01)
 
-    monkeypatch.setattr("deploy.boards.many.flash", flash_until_stopped)
+    monkeypatch.setattr("deploy.flashing.many.flash", flash_until_stopped)
     boards = [make_board(number) for number in range(1, 3 * MAX_AT_ONCE)]
     with pytest.raises(KeyboardInterrupt):
         flash_all(boards, make_order(tmp_path, pytest.fail), table_of(boards))

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from deploy.boards import outcome
-from deploy.boards.flash import Flashed
+from deploy.flashing import outcome
+from deploy.flashing.flash import Flashed
 from host_cli.errors import Failed, Unreachable
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from contract.codec import decode, encode
 from contract.messages import InferAnswer, InferError, InferRequest, ModelVersion, Prediction, Problem
-from deploy.boards.pictures import draw_grey
-from deploy.boards.proof import EXPECTED, NotProven, Wait, open_witness
+from deploy.flashing.pictures import draw_grey
+from deploy.flashing.proof import EXPECTED, NotProven, Wait, open_witness
 from tests.deploy.fake_device import BOOT, make_prediction
 
 OLD_BOOT = BOOT[:-1] + "C"

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from deploy.boards import register
-from deploy.boards.card import read_card
 from deploy.boards.packages import load_packages
 from deploy.boards.register import Board
-from deploy.boards.sdcard import Order, prepare
-from deploy.boards.wifi import Wifi
+from deploy.cards.card import read_card
+from deploy.cards.sdcard import Order, prepare
+from deploy.cards.wifi import Wifi
 from deploy.cli import main
 from deploy.trust.certificates import block, device_folder
 from host_cli.errors import WrongUsage

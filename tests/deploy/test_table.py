@@ -1,6 +1,6 @@
 """How far each board is: a table on a terminal, plain lines elsewhere."""
 
-from deploy.boards.table import Table
+from deploy.flashing.table import Table
 
 WIPE_LINE = "\x1b[2K"
 

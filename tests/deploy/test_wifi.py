@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.boards.wifi import Wifi, build_keyfile
+from deploy.cards.wifi import Wifi, build_keyfile
 from host_cli.errors import WrongUsage
 
 

@@ -1,4 +1,4 @@
-"""The first model, deploy/boards/first_model: what a new board is asked is answered right by its own code."""
+"""The first model, deploy/flashing/first_model: what a new board is asked its own code answers right."""
 
 import io
 import queue
@@ -11,7 +11,7 @@ from edge_agent.config import InferenceConfig
 from edge_agent.events import IMAGE, Classified, WorkerAnswered, WorkerReady, WorkerTested
 from edge_agent.inference.workers import ModelFiles, Worker
 
-BUNDLE = Path(__file__).resolve().parents[2] / "deploy" / "boards" / "first_model"
+BUNDLE = Path(__file__).resolve().parents[2] / "deploy" / "flashing" / "first_model"
 MOST_BYTES = 16 * 1024
 WAIT_S = 30
 

@@ -10,7 +10,7 @@ import pytest
 
 from contract.topics import Topics
 from deploy.boards.packages import load_packages
-from deploy.boards.sdcard import Order, prepare
+from deploy.cards.sdcard import Order, prepare
 from deploy.trust.certificates import operator_folder
 from deploy.trust.keys import init_fleet
 from host_mqtt.address import Address
@@ -20,7 +20,7 @@ from tests.deploy.secured import run_secured
 from tests.fakes.machine_copy import MachineCopy
 from tests.packaging.conftest import add_service_manager, avoid_usual_port, machine
 
-UNIT = Path(__file__).parents[2] / "deploy/boards/first_boot/reefline-first-boot.service"
+UNIT = Path(__file__).parents[2] / "deploy/cards/first_boot/reefline-first-boot.service"
 START_TIMEOUT_S = 60.0
 
 

@@ -7,8 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deploy.boards import register
-from deploy.boards.checkup import call_doctor
-from deploy.boards.install import (
+from deploy.boards.packages import Package, choose
+from deploy.boards.register import Board
+from deploy.boards.shell import Shell
+from deploy.boards.survey import Survey, require_fit, survey
+from deploy.flashing.checkup import call_doctor
+from deploy.flashing.install import (
     Kept,
     NotInstalled,
     Record,
@@ -18,12 +22,8 @@ from deploy.boards.install import (
     restart,
     upload,
 )
-from deploy.boards.packages import Package, choose
-from deploy.boards.proof import NotProven, Proof, Wait, Witness, open_witness
-from deploy.boards.register import Board
-from deploy.boards.shell import Shell
-from deploy.boards.starting_model import StartingModel
-from deploy.boards.survey import Survey, require_fit, survey
+from deploy.flashing.proof import NotProven, Proof, Wait, Witness, open_witness
+from deploy.flashing.starting_model import StartingModel
 from host_cli.errors import CommandError, Failed, WrongUsage
 from host_mqtt.address import Address
 

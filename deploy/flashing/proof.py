@@ -13,7 +13,7 @@ from contract.manifest import ReleaseManifest
 from contract.messages import InferAnswer, InferError, InferRequest
 from contract.topics import Topics
 from deploy.boards.answer import clean
-from deploy.boards.pictures import draw_grey
+from deploy.flashing.pictures import draw_grey
 from deploy.fleets.fleet import Device, Fleet
 from host_mqtt.address import Address
 from host_mqtt.link import Link, Message

@@ -10,19 +10,18 @@ from pathlib import Path
 
 from contract.artifacts import SHA256_PATTERN
 from deploy.boards.answer import clean
-from deploy.boards.packages import NAME, SUFFIX, Package
+from deploy.boards.packages import NAME, SERVICE, SUFFIX, Package
 from deploy.boards.shell import Shell
 from host_cli.errors import Failed, Unreachable
 from host_cli.progress import Advance
 
 FOLDER = "/var/cache/reefline"
 INSTALLED, PROVEN = "installed", "proven"
-SERVICE = NAME + ".service"
 INSTALL_TIMEOUT_S = 600.0
 POLL_S = 2.0
 ANSWER_ROOM_S = 20.0
 SHOWN_LINES = 4
-_SCRIPT = Path(__file__).with_name("install.sh")
+INSTALLER = Path(__file__).with_name("install.sh")
 _TOKEN_BYTES = 6
 _LINE = re.compile(rf"({SHA256_PATTERN[1:-1]})  ({NAME}_[A-Za-z0-9.+~_-]{{1,180}}{re.escape(SUFFIX)})\n?")
 
@@ -102,7 +101,7 @@ def install(shell: Shell, package: Kept, check: Callable[[], None]) -> None:
         NotInstalled: dpkg refused; the agent was started nevertheless.
     """
     result = f"result-{os.urandom(_TOKEN_BYTES).hex()}"
-    shell.put(_SCRIPT.read_bytes(), f"{FOLDER}/install.sh", 0o755)
+    shell.put(INSTALLER.read_bytes(), f"{FOLDER}/install.sh", 0o755)
     words = shlex.join(["sh", f"{FOLDER}/install.sh", package.file_name, package.sha256, result])
     # Where systemd runs, what belongs to a login may be ended with it.
     by_systemd = f"systemd-run --quiet --collect --unit=reefline-{result} {words}"

@@ -6,13 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from deploy.boards import identity, register
+from deploy.boards import register
 from deploy.boards.connection import SSH_PORT, fingerprint
-from deploy.boards.goal import Goal, Wish, decide, require_free, warn_of_itself
-from deploy.boards.identity import AUTHORITY, CERTIFICATE, ROOT, SETTINGS, build_enrolled
-from deploy.boards.install import SERVICE
 from deploy.boards.keymaster import is_on_usb
 from deploy.boards.login import Credentials, Stranger, open_shell
+from deploy.boards.packages import SERVICE
 from deploy.boards.register import Board
 from deploy.boards.shell import Shell
 from deploy.boards.survey import (
@@ -23,6 +21,9 @@ from deploy.boards.survey import (
     require_fit,
     survey,
 )
+from deploy.enrolment import identity
+from deploy.enrolment.goal import Goal, Wish, decide, require_free, warn_of_itself
+from deploy.enrolment.identity import AUTHORITY, CERTIFICATE, ROOT, SETTINGS, build_enrolled
 from deploy.trust.certificates import fits_device, read_authority, sign_device
 from deploy.trust.keys import load_roots
 from host_cli.errors import Failed, GateNotMet

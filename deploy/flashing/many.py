@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from deploy.boards import register
-from deploy.boards.flash import FAILED, Flashed, Order, Voice, flash
 from deploy.boards.register import Board
-from deploy.boards.table import Table
+from deploy.flashing.flash import FAILED, Flashed, Order, Voice, flash
+from deploy.flashing.table import Table
 from host_cli.errors import CommandError
 
 MAX_AT_ONCE = 8

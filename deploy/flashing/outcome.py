@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from deploy.boards.flash import Flashed
+from deploy.flashing.flash import Flashed
 from host_cli.errors import CommandError, Partial
 
 

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.boards.identity import ROOT, SETTINGS
 from deploy.boards.packages import Package
-from deploy.boards.wifi import Wifi, build_keyfile
+from deploy.cards.wifi import Wifi, build_keyfile
+from deploy.enrolment.identity import ROOT, SETTINGS
+from deploy.flashing.install import INSTALLER
 from deploy.trust.certificates import PRIVATE_MODE
 from host_mqtt.credentials import CA_FILE, CERTIFICATE_FILE, KEY_FILE
 
@@ -19,7 +20,6 @@ ENABLED_PLACE = f"etc/systemd/system/multi-user.target.wants/{UNIT}"
 # data card.
 ON_ROOT, ON_DATA = "var/lib/reefline-first-boot", "reefline"
 _SCRIPTS = Path(__file__).with_name("first_boot")
-_INSTALLER = Path(__file__).with_name("install.sh")
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def lay_out(contents: Contents, *, on_root: bool) -> Iterator[CardFile]:
 def _bundle(contents: Contents) -> Iterator[CardFile]:
     identity = contents.identity
     yield _script("first-boot.sh")
-    yield CardFile(_INSTALLER.name, _INSTALLER.read_bytes())
+    yield CardFile(INSTALLER.name, INSTALLER.read_bytes())
     yield from (CardFile(each.file_name, each.data) for each in contents.packages)
     yield CardFile("packages", "".join(map(_kind, contents.packages)).encode())
     # When the identity was made: no board is that far behind.

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from deploy.boards.answer import Answer, clean
-from deploy.boards.goal import Goal
 from deploy.boards.shell import Shell
 from deploy.boards.survey import CONFIG_FOLDER, MARK, MQTT_FOLDER
+from deploy.enrolment.goal import Goal
 from deploy.trust.provisioning import build_settings
 from host_cli.errors import CommandError, Failed, GateNotMet
 from host_mqtt.credentials import CA_FILE, CERTIFICATE_FILE, KEY_FILE

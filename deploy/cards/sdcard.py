@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.boards import register
-from deploy.boards.card import Card, place_on, read_card, require_space
-from deploy.boards.card_files import (
+from deploy.boards.packages import Package, choose
+from deploy.cards.card import Card, place_on, read_card, require_space
+from deploy.cards.card_files import (
     ENABLED_PLACE,
     ON_DATA,
     ON_ROOT,
@@ -19,10 +20,9 @@ from deploy.boards.card_files import (
     Contents,
     lay_out,
 )
-from deploy.boards.goal import APEX, CORAL, MAX_HARDWARE_CHARACTERS, Goal
-from deploy.boards.identity import SETTINGS, build_enrolled
-from deploy.boards.packages import Package, choose
-from deploy.boards.wifi import Wifi
+from deploy.cards.wifi import Wifi
+from deploy.enrolment.goal import APEX, CORAL, MAX_HARDWARE_CHARACTERS, Goal
+from deploy.enrolment.identity import SETTINGS, build_enrolled
 from deploy.trust.certificates import device_folder, issue_device, require_allowed
 from deploy.trust.keys import ROOT_FILE
 from host_cli.errors import WrongUsage

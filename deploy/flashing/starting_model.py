@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deploy.boards.answer import clean
-from deploy.boards.proof import NotProven, Witness
+from deploy.flashing.proof import NotProven, Witness
 from deploy.releases import push, unpin
 from deploy.releases.keeper import Say
 from deploy.releases.sending import Result
