@@ -11,9 +11,9 @@ import typer
 
 from contract.topics import DEFAULT_BASE, Topics
 from deploy.commands import (
-    board_commands,
     broker_command,
     certificate_commands,
+    enroll_command,
     flash_command,
     fleet_commands,
     key_commands,
@@ -46,7 +46,7 @@ keys_app.command("block")(certificate_commands.block)
 keys_app.command("operator")(certificate_commands.operator)
 for each in (
     broker_command.broker,
-    *(board_commands.enroll, flash_command.flash),
+    *(enroll_command.enroll, flash_command.flash),
     *(sending_commands.push, sending_commands.rollback, sending_commands.unpin, sending_commands.history),
     *(fleet_commands.status, fleet_commands.watch, fleet_commands.keep),
     simulate_command.simulate,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deploy.commands.board_commands import split_tags
+from deploy.commands.options import split_tags
 from host_cli.command import print_result
 from host_cli.errors import WrongUsage
 from host_mqtt.address import Address

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from contract.topics import DEFAULT_BASE
-from deploy.commands.board_commands import Identity, Keymaster, PasswordFile, read_credentials
 from deploy.commands.card_command import (
     Name,
     NoWifi,
@@ -19,6 +18,7 @@ from deploy.commands.card_command import (
     prepare_card,
     refuse_card_options,
 )
+from deploy.commands.login_options import Identity, Keymaster, PasswordFile, read_credentials
 from deploy.commands.options import FLEET, AsJson, Base, Fleet, Tag, complete
 from deploy.durations import parse_duration
 from host_cli.command import print_failed, print_result

@@ -1,6 +1,7 @@
 """The options that many commands of `deploy` share, and who we are at the broker."""
 
 import os
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Annotated
 import typer
 
 from contract.errors import ContractError
-from contract.topics import DEFAULT_BASE, Topics
+from contract.topics import DEFAULT_BASE, NAME_PATTERN, Topics
 from host_cli.errors import WrongUsage
 from host_mqtt.address import DEFAULT_BROKER, Address
 from host_mqtt.credentials import Credentials
@@ -37,6 +38,25 @@ def check_base(base: str) -> str:
         return Topics(base).base
     except ContractError as error:
         raise WrongUsage(str(error), "--base", f"write {DEFAULT_BASE}") from error
+
+
+def split_tags(tags: str | None) -> tuple[str, ...] | None:
+    """Return the tags in a list with commas; None where there is none.
+
+    Raises:
+        WrongUsage: one cannot be a tag, or they are too many.
+    """
+    from deploy.boards.register import MAX_TAGS
+
+    found = None if tags is None else tuple(tag.strip() for tag in tags.split(",") if tag.strip())
+    for tag in found or ():
+        if not re.fullmatch(NAME_PATTERN, tag):
+            raise WrongUsage(
+                f"a tag must be text like {NAME_PATTERN}: {tag!r}", "--tags", "--tags lab,floor2"
+            )
+    if found is not None and len(found) > MAX_TAGS:
+        raise WrongUsage(f"a board has at most {MAX_TAGS} tags", "--tags", "take fewer")
+    return found
 
 
 def say(text: str) -> None:

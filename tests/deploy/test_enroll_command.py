@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from deploy.commands import board_commands
+from deploy.commands import login_options
 from tests.deploy.enroll_place import BROKER, make_key
 from tests.fakes.board_machine import PASSWORD
 
@@ -131,8 +131,8 @@ def test_a_file_that_holds_no_password_is_refused(tmp_path, content):
     path = tmp_path / "secret"
     path.write_bytes(content)
     path.chmod(0o600)
-    with pytest.raises(board_commands.WrongUsage, match="not a password"):
-        board_commands._read_password(path)
+    with pytest.raises(login_options.WrongUsage, match="not a password"):
+        login_options._read_password(path)
 
 
 class TestNearby:

@@ -1,44 +1,19 @@
 """`deploy enroll`: reads options, calls one module, prints the result."""
 
-import getpass
-import re
-import sys
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from contract.topics import NAME_PATTERN
-from deploy.commands.options import FLEET, AsJson, Fleet, check_base, say
+from deploy.commands.login_options import LOGIN, Identity, Keymaster, PasswordFile, read_credentials
+from deploy.commands.options import FLEET, AsJson, Fleet, check_base, say, split_tags
 from host_cli.command import print_result
 from host_cli.errors import Unreachable, WrongUsage
 from host_mqtt.address import Address
-from host_mqtt.credentials import OPEN_TO_OTHERS
 
 if TYPE_CHECKING:
     from deploy.boards.discover import Near
-    from deploy.boards.login import Credentials
     from deploy.enrolment.enroll import Enrolled
-
-MAX_PASSWORD_BYTES = 1024
-LOGIN = "How to get in"
-
-Identity = Annotated[
-    Path | None,
-    typer.Option(
-        "--identity", "-i", metavar="FILE", rich_help_panel=LOGIN, help="Log in with this private key."
-    ),
-]
-PasswordFile = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", rich_help_panel=LOGIN, help="The user's password, for SSH and sudo."),
-]
-Keymaster = Annotated[
-    bool,
-    typer.Option("--keymaster", rich_help_panel=LOGIN, help="Ask the keymaster also without a USB cable."),
-]
 
 
 def enroll(
@@ -92,66 +67,6 @@ def enroll(
     for warning in done.warnings:
         say(f"warning: {warning}")
     _show(done, as_json)
-
-
-def read_credentials(identity: Path | None, password_file: Path | None, keymaster: bool) -> "Credentials":
-    """Return with what we log in to boards; a password is asked for on a terminal only, when it is needed.
-
-    Raises:
-        WrongUsage: the password's file cannot be read, or others can read it too.
-    """
-    from deploy.boards.login import Credentials, Password
-
-    if identity is not None and not identity.exists():
-        raise WrongUsage("there is no such private key", str(identity), "--identity ~/.ssh/id_ed25519")
-    if password_file is not None:
-        given = _read_password(password_file)
-        return Credentials(Path.home(), identity, Password(lambda where: given), keymaster)
-    return Credentials(Path.home(), identity, Password(_asker()), keymaster)
-
-
-def _asker() -> Callable[[str], str | None]:
-    if not sys.stdin.isatty():
-        return lambda where: None
-    return lambda where: getpass.getpass(f"password of {where}: ", sys.stderr)
-
-
-def _read_password(path: Path) -> str:
-    try:
-        open_to_others = path.stat().st_mode & OPEN_TO_OTHERS
-        with path.open("rb") as stream:
-            given = stream.read(MAX_PASSWORD_BYTES + 1)
-            password = given.decode().rstrip("\r\n")
-    except OSError as error:
-        hint = "--password-file FILE with the password in one line"
-        raise WrongUsage(f"cannot read it: {error.strerror}", str(path), hint) from error
-    except UnicodeDecodeError:
-        # No cause is chained: its text could hold a part of the password.
-        raise WrongUsage("not a password", str(path), "one line of text") from None
-    if open_to_others:
-        raise WrongUsage("other users may read this password", str(path), f"chmod 600 {path}")
-    if not password or "\n" in password or len(given) > MAX_PASSWORD_BYTES:
-        raise WrongUsage("not a password", str(path), "one line of text")
-    return password
-
-
-def split_tags(tags: str | None) -> tuple[str, ...] | None:
-    """Return the tags in a list with commas; None where there is none.
-
-    Raises:
-        WrongUsage: one cannot be a tag, or they are too many.
-    """
-    from deploy.boards.register import MAX_TAGS
-
-    found = None if tags is None else tuple(tag.strip() for tag in tags.split(",") if tag.strip())
-    for tag in found or ():
-        if not re.fullmatch(NAME_PATTERN, tag):
-            raise WrongUsage(
-                f"a tag must be text like {NAME_PATTERN}: {tag!r}", "--tags", "--tags lab,floor2"
-            )
-    if found is not None and len(found) > MAX_TAGS:
-        raise WrongUsage(f"a board has at most {MAX_TAGS} tags", "--tags", "take fewer")
-    return found
 
 
 def _look_around(*, usb: bool, port: int | None) -> "list[Near]":
