@@ -72,7 +72,7 @@ make_like_mendel() {
 # The door of the tests: root, by a key that nobody else has. What is tested comes in as a person does.
 add_test_key() {
     ssh-keygen -q -t ed25519 -N '' -C tests -f "$2"
-    mkdir -m 700 "$1/root/.ssh"
+    install -d -m 700 "$1/root/.ssh"
     install -m 600 "$2.pub" "$1/root/.ssh/authorized_keys"
 }
 
