@@ -8,14 +8,15 @@ from pathlib import Path
 from tests.board.computer import PACKAGES
 from tests.board.virtual_board import SUITE
 
-# The Python of each Debian that a virtual board can have.
-PYTHONS = {"bullseye": "py39", "bookworm": "py311"}
-SITE = f"usr/lib/reefline/lib/python3.{PYTHONS[SUITE][3:]}/site-packages"
+# The Python of the Debian that is on the virtual board.
+PYTHON = {"bullseye": "3.9", "bookworm": "3.11"}[SUITE]
+SITE = f"usr/lib/reefline/lib/python{PYTHON}/site-packages"
+_FLAVOUR = "py" + PYTHON.replace(".", "")
 
 
 def find_package() -> Path:
     """Return the package that fits the virtual board."""
-    (found,) = PACKAGES.glob(f"reefline-agent_*+{PYTHONS[SUITE]}_arm64.deb")
+    (found,) = PACKAGES.glob(f"reefline-agent_*+{_FLAVOUR}_arm64.deb")
     return found
 
 
@@ -34,7 +35,7 @@ def make_version(folder: Path, version: str, *, broken: bool = False) -> Path:
     _replace(tree / SITE / "contract" / "__init__.py", f'__version__ = "{version}"\n')
     if broken:
         _replace(tree / SITE / "edge_agent" / "agent.py", 'raise SystemExit("this version is broken")\n')
-    target = folder / f"reefline-agent_{version}+{PYTHONS[SUITE]}_arm64.deb"
+    target = folder / f"reefline-agent_{version}+{_FLAVOUR}_arm64.deb"
     build = ["dpkg-deb", "--build", "--root-owner-group", "-Zgzip", "-z1", str(tree), str(target)]
     subprocess.run(build, check=True, capture_output=True)
     shutil.rmtree(tree)

@@ -5,6 +5,7 @@ import time
 from deploy.boards.discover import find_by_mdns
 from tests.board.computer import NAME, Computer
 from tests.board.fleet_view import FleetView
+from tests.board.packages import PYTHON
 from tests.board.virtual_board import BOARD, COMPUTER, VirtualBoard
 
 CLOCK_TOLERANCE_S = 60.0
@@ -33,7 +34,7 @@ def test_flashing_is_done_when_it_predicts(computer: Computer, board: VirtualBoa
     said = computer.deploy("flash", NAME)
     assert said["ok"], said
     device = view.device
-    assert device.online and device.info is not None and device.info.python.startswith("3.9")
+    assert device.online and device.info is not None and device.info.python.startswith(PYTHON + ".")
     assert board.run("systemctl is-active reefline-agent; systemctl is-enabled reefline-agent").split() == [
         "active",
         "enabled",
