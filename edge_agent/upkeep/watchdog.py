@@ -32,7 +32,7 @@ class Supervisor(NamedTuple):
         address = environment.pop("NOTIFY_SOCKET", "")
         patience_us = environment.pop("WATCHDOG_USEC", "")
         pid = environment.pop("WATCHDOG_PID", "")
-        is_ours = patience_us.isdigit() and pid in ("", str(os.getpid()))
+        is_ours = patience_us.isdecimal() and pid in ("", str(os.getpid()))
         return cls(address, int(patience_us) / 1e6 if is_ours else 0.0)
 
 

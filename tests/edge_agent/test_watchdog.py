@@ -97,6 +97,7 @@ def test_what_hangs_is_told_by_silence(ear):
         ({"WATCHDOG_USEC": "60000000", "WATCHDOG_PID": str(os.getpid())}, Supervisor("", 60.0)),
         ({"WATCHDOG_USEC": "60000000", "WATCHDOG_PID": "1"}, Supervisor()),
         ({"WATCHDOG_USEC": "soon"}, Supervisor()),
+        ({"WATCHDOG_USEC": "²"}, Supervisor()),
     ],
 )
 def test_only_what_is_meant_for_this_process_counts(environment, expected):
